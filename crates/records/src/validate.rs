@@ -1,0 +1,258 @@
+//! The leader's check of what a client produced to one partition, and the batch it becomes.
+
+use bytes::{Bytes, BytesMut};
+use strom_types::{LeaderEpoch, Offset};
+
+use crate::assign::{body_of, write_header};
+use crate::attributes::TimestampType;
+use crate::compression::{Codec, Compression, compress};
+use crate::crc::{CrcError, crc_of, verify_crc};
+use crate::header::{BatchHeader, HEADER_LEN, HeaderError, LOG_OVERHEAD, NO_TIMESTAMP};
+use crate::invalid::InvalidBatch;
+use crate::policy::ProducePolicy;
+use crate::record::{MIN_RECORD_LEN, payload_of};
+use crate::walk::check_records;
+
+/// A batch that passed [`validate_produce`], in the form it will be stored in, without its place in the log yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProduceBatch {
+    /// The final header, but for `base_offset` and `partition_leader_epoch`. Under LogAppendTime or after re-compression
+    /// it differs from what the client sent.
+    pub header: BatchHeader,
+    /// Whole batch; its first 61 bytes may still be the client's.
+    bytes: Bytes,
+}
+
+impl ProduceBatch {
+    /// Bytes of the batch as stored.
+    pub fn total_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// For the produce reply: the append time under LogAppendTime, else -1.
+    pub fn log_append_time_ms(&self) -> i64 {
+        match self.header.timestamp_type() {
+            TimestampType::CreateTime => NO_TIMESTAMP,
+            TimestampType::LogAppendTime => self.header.max_timestamp,
+        }
+    }
+
+    /// Gives the batch its place: 61 bytes of header, and the records as a slice of what was received.
+    pub fn assign(&self, base_offset: Offset, leader_epoch: LeaderEpoch) -> (Bytes, Bytes) {
+        let header = self.header.at(base_offset, leader_epoch);
+        (Bytes::copy_from_slice(&header.encode()), body_of(&self.bytes))
+    }
+
+    /// Gives the batch its place, in one piece: patched where it lies if nobody else holds its buffer, else copied.
+    pub fn assign_contiguous(self, base_offset: Offset, leader_epoch: LeaderEpoch) -> Bytes {
+        let header = self.header.at(base_offset, leader_epoch);
+        let mut bytes = self
+            .bytes
+            .try_into_mut()
+            .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        write_header(&mut bytes, &header);
+        bytes.freeze()
+    }
+}
+
+/// Checks the records that a produce request holds for one partition, in Kafka's order: structure, size, CRC, header
+/// rules, then the records themselves where a rule needs them (compacted topic, re-compression, a bound on old
+/// timestamps, a `max_timestamp` that cannot be true). Otherwise compressed records are not opened, unlike in Kafka:
+/// the timestamp window is then checked on the header's two timestamps.
+pub fn validate_produce(records: &Bytes, policy: &ProducePolicy) -> Result<ProduceBatch, InvalidBatch> {
+    let header = single_batch(records)?;
+    if header.base_offset != 0 {
+        return Err(InvalidBatch::BaseOffset(header.base_offset));
+    }
+    check_size(records.len(), policy)?;
+    verify_crc(records).map_err(|error| match error {
+        CrcError::Mismatch { stored, computed } => InvalidBatch::Crc { stored, computed },
+        CrcError::TooShort { have } => InvalidBatch::Length {
+            claimed: 61,
+            actual: have,
+        },
+    })?;
+    let codec = check_codec(&header, policy)?;
+    check_count(&header, codec, policy)?;
+    check_rights(&header, policy)?;
+    check_producer(&header)?;
+    check_timestamps(&header, policy)?;
+
+    let mut batch = ProduceBatch {
+        header,
+        bytes: records.clone(),
+    };
+    let target = policy.target_for(codec);
+    let untrue_max = header.max_timestamp < header.base_timestamp;
+    let old_refused = policy.timestamp_before_max_ms != i64::MAX;
+    let by_create_time = policy.timestamp_type == TimestampType::CreateTime;
+    let walk = policy.compacted || (by_create_time && (untrue_max || old_refused));
+    if walk || target.is_some() {
+        let payload = payload_of(&header, &body_of(records), policy.decompressed_bytes_max)?;
+        let max_timestamp = check_records(&header, &payload, policy)?;
+        batch.header = header.with_max_timestamp(TimestampType::CreateTime, max_timestamp);
+        if let Some(target) = target {
+            batch = recompressed(&batch.header, &payload, target)?;
+        }
+    }
+    if !by_create_time {
+        batch.header = batch
+            .header
+            .with_max_timestamp(TimestampType::LogAppendTime, policy.now.0);
+    }
+    check_size(batch.total_len(), policy)?;
+    if batch.total_len() > policy.segment_bytes {
+        return Err(InvalidBatch::LargerThanSegment {
+            size: batch.total_len(),
+            max: policy.segment_bytes,
+        });
+    }
+    Ok(batch)
+}
+
+/// Parses the header and makes sure that the batch is all there is.
+fn single_batch(records: &Bytes) -> Result<BatchHeader, InvalidBatch> {
+    if records.is_empty() {
+        return Err(InvalidBatch::Empty);
+    }
+    let actual = records.len();
+    let header = BatchHeader::parse(records).map_err(|error| match error {
+        HeaderError::Magic(magic @ 0..=1) => InvalidBatch::OldMagic(magic),
+        HeaderError::Magic(magic) => InvalidBatch::UnknownMagic(magic),
+        HeaderError::Length(length) => {
+            let overhead = i64::try_from(LOG_OVERHEAD).unwrap_or(0);
+            InvalidBatch::Length {
+                claimed: i64::from(length).saturating_add(overhead),
+                actual,
+            }
+        }
+        HeaderError::TooShort { .. } => InvalidBatch::Length { claimed: 61, actual },
+    })?;
+    let claimed = header.total_len();
+    match actual.checked_sub(claimed) {
+        Some(0) => Ok(header),
+        Some(more) if more >= HEADER_LEN => Err(InvalidBatch::MoreThanOneBatch),
+        _ => Err(InvalidBatch::Length {
+            claimed: i64::try_from(claimed).unwrap_or(i64::MAX),
+            actual,
+        }),
+    }
+}
+
+fn check_size(size: usize, policy: &ProducePolicy) -> Result<(), InvalidBatch> {
+    if size > policy.max_message_bytes {
+        return Err(InvalidBatch::TooLarge {
+            size,
+            max: policy.max_message_bytes,
+        });
+    }
+    Ok(())
+}
+
+fn check_codec(header: &BatchHeader, policy: &ProducePolicy) -> Result<Codec, InvalidBatch> {
+    match header.codec() {
+        Ok(Codec::Zstd) if !policy.zstd_allowed => Err(InvalidBatch::ZstdNotAllowed),
+        Ok(codec) => Ok(codec),
+        Err(unknown) => Err(InvalidBatch::UnknownCodec(unknown.0)),
+    }
+}
+
+/// The count must agree with the offsets, and be one that the bytes could hold: it moves the log's end.
+fn check_count(header: &BatchHeader, codec: Codec, policy: &ProducePolicy) -> Result<(), InvalidBatch> {
+    let (count, last_offset_delta) = (header.record_count, header.last_offset_delta);
+    if count <= 0 || last_offset_delta != count - 1 {
+        return Err(InvalidBatch::Count {
+            count,
+            last_offset_delta,
+        });
+    }
+    let room = match codec {
+        Codec::None => header.body_len(),
+        _ => policy.decompressed_bytes_max,
+    };
+    if usize::try_from(count).is_ok_and(|count| count > room / MIN_RECORD_LEN) {
+        return Err(InvalidBatch::ImpossibleCount { count, bytes: room });
+    }
+    Ok(())
+}
+
+/// Attributes that are not a client's to set, or not this one's.
+fn check_rights(header: &BatchHeader, policy: &ProducePolicy) -> Result<(), InvalidBatch> {
+    if header.is_control() {
+        return Err(InvalidBatch::Control);
+    }
+    if header.attributes.has_delete_horizon() {
+        return Err(InvalidBatch::DeleteHorizon);
+    }
+    if header.timestamp_type() == TimestampType::LogAppendTime {
+        return Err(InvalidBatch::TimestampType);
+    }
+    if header.is_transactional() && !policy.transactional_allowed {
+        return Err(InvalidBatch::NotTransactional);
+    }
+    if header.is_transactional() && !header.has_producer_id() {
+        return Err(InvalidBatch::TransactionWithoutProducer);
+    }
+    Ok(())
+}
+
+/// A producer id comes with an epoch and a sequence.
+fn check_producer(header: &BatchHeader) -> Result<(), InvalidBatch> {
+    let (producer_id, epoch) = (header.producer_id.get(), header.producer_epoch.get());
+    let none = producer_id == -1;
+    let whole = producer_id >= 0 && epoch >= 0 && header.base_sequence >= 0;
+    if none || whole {
+        return Ok(());
+    }
+    Err(InvalidBatch::Producer {
+        producer_id,
+        epoch,
+        sequence: header.base_sequence,
+    })
+}
+
+fn check_timestamps(header: &BatchHeader, policy: &ProducePolicy) -> Result<(), InvalidBatch> {
+    if policy.timestamp_type == TimestampType::LogAppendTime {
+        return Ok(());
+    }
+    for timestamp in [header.base_timestamp, header.max_timestamp] {
+        if !policy.accepts(timestamp) {
+            let (earliest, latest) = policy.window();
+            return Err(InvalidBatch::Timestamp {
+                timestamp,
+                earliest,
+                latest,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The batch with its records in another codec; deltas, counts and producer stay.
+fn recompressed(
+    header: &BatchHeader,
+    payload: &[u8],
+    target: Compression,
+) -> Result<ProduceBatch, InvalidBatch> {
+    let body = compress(target.codec, target.level, payload).map_err(InvalidBatch::Recompression)?;
+    let size = body.len().saturating_add(HEADER_LEN);
+    let batch_length = i32::try_from(size.saturating_sub(LOG_OVERHEAD));
+    let batch_length = batch_length.map_err(|_| InvalidBatch::TooLarge {
+        size,
+        max: usize::try_from(i32::MAX).unwrap_or(0),
+    })?;
+    let attributes = header.attributes.with_codec(target.codec);
+    let mut header = BatchHeader {
+        batch_length,
+        attributes,
+        ..*header
+    };
+    header.crc = crc_of(&header, &body);
+    let mut bytes = BytesMut::with_capacity(size);
+    bytes.extend_from_slice(&header.encode());
+    bytes.extend_from_slice(&body);
+    Ok(ProduceBatch {
+        header,
+        bytes: bytes.freeze(),
+    })
+}
