@@ -9,14 +9,20 @@ use http::{HeaderValue, Request, Response, header};
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::metadata::MetadataMap;
 use tower_service::Service;
 
 use super::{SplicedBody, SplicedStream};
+
+/// Header of a produce stream: `<lane uuid>/<generation>`. A broker drops what is left of a lane's older streams when
+/// a newer one arrives, so that a reconnect never lets an old request overtake a new one.
+pub const LANE_HEADER: &str = "x-strom-lane";
 
 /// Calls the bidirectional method at `path` (`/package.Service/Method`). Returns the replies as they come.
 pub async fn open<T, S, R>(
     mut transport: T,
     path: &'static str,
+    headers: MetadataMap,
     requests: SplicedBody<S>,
     message_bytes_max: usize,
 ) -> Result<SplicedStream<R>, Status>
@@ -30,6 +36,7 @@ where
         .await
         .map_err(|e| Status::from_error(e.into()))?;
     let mut request = Request::new(Body::new(requests));
+    *request.headers_mut() = headers.into_headers();
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = http::Uri::from_static(path);
     *request.version_mut() = http::Version::HTTP_2;

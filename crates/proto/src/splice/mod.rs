@@ -10,7 +10,7 @@ mod payload;
 mod stream;
 
 pub use body::{SendError, SplicedBody, SplicedSender, channel};
-pub use call::{SplicedMethods, SplicedServer, accept, open, respond};
+pub use call::{LANE_HEADER, SplicedMethods, SplicedServer, accept, open, respond};
 pub use payload::{Payload, PayloadTooShort};
 pub use stream::{SpliceError, SplicedStream};
 
