@@ -41,6 +41,8 @@ pub struct BatchBuilder {
     base_timestamp: Option<i64>,
     /// A header's room, then the records, uncompressed.
     buffer: BytesMut,
+    /// Kept for its capacity: one record without its length prefix.
+    scratch: Vec<u8>,
     /// What the batch that this one takes the place of covered: `last_offset_delta`, and `max_timestamp` if no record stays.
     replaced: Option<(i32, i64)>,
 }
@@ -76,6 +78,7 @@ impl BatchBuilder {
             log_append_time: None,
             base_timestamp: None,
             buffer,
+            scratch: Vec::new(),
             replaced: None,
         }
     }
@@ -209,7 +212,8 @@ impl BatchBuilder {
         let delta = delta.filter(|&delta| delta > self.header.last_offset_delta);
         let delta = delta.ok_or(BuildError::Offset { offset })?;
         let base_timestamp = *self.base_timestamp.get_or_insert(record.timestamp);
-        let mut body = Vec::new();
+        let mut body = std::mem::take(&mut self.scratch);
+        body.clear();
         body.put_i8(0);
         put_varlong(&mut body, record.timestamp.wrapping_sub(base_timestamp));
         put_varint(&mut body, delta);
@@ -221,6 +225,7 @@ impl BatchBuilder {
         int(self.buffer.len().saturating_add(body.len()))?;
         put_varint(&mut self.buffer, len);
         self.buffer.put_slice(&body);
+        self.scratch = body;
         self.header.last_offset_delta = delta;
         self.header.record_count = self
             .header
