@@ -58,7 +58,7 @@ impl FetchLane {
         let stream = self.stream().await?;
         let (correlation, reply) = stream.pending.register();
         query.correlation = correlation;
-        let request = FetchRequest {
+        let request = FetchRequestHead {
             request: Some(Request::Query(query)),
         };
         let call = FetchCall {
@@ -123,7 +123,7 @@ impl FetchCall {
 
     /// Asks the broker to answer at once with what there is.
     pub fn complete(&self) {
-        let request = FetchRequest {
+        let request = FetchRequestHead {
             request: Some(Request::Complete(self.correlation)),
         };
         // A full queue delays the answer until the query's own time-out; a broken one has already failed it.

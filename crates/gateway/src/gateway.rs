@@ -1,0 +1,115 @@
+//! What the handlers of one gateway share.
+
+use std::sync::Arc;
+
+use strom_client::{ControllerClient, MetadataCache};
+use strom_kafka_codec::ApiKey;
+use strom_runtime::clock::Clock;
+use tokio::sync::Semaphore;
+
+use crate::api::{self, Api};
+use crate::brokers::Brokers;
+use crate::config::GatewayConfig;
+use crate::fetch_sessions::FetchSessions;
+use crate::metrics::{BadInputLog, Metrics};
+use crate::net::{ConnectionLimits, MEMORY_UNIT_BYTES};
+
+pub(crate) struct Gateway {
+    config: GatewayConfig,
+    apis: Vec<Api>,
+    clock: Clock,
+    metadata: MetadataCache,
+    controller: ControllerClient,
+    brokers: Brokers,
+    sessions: FetchSessions,
+    metrics: Metrics,
+    bad_input: BadInputLog,
+    limits: ConnectionLimits,
+    request_memory: Arc<Semaphore>,
+    request_memory_units: u32,
+}
+
+/// What a gateway is made of.
+pub(crate) struct Parts {
+    pub config: GatewayConfig,
+    pub clock: Clock,
+    pub metadata: MetadataCache,
+    pub controller: ControllerClient,
+    pub brokers: Brokers,
+    pub metrics: Metrics,
+}
+
+impl Gateway {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let units = parts.config.request_memory_bytes / MEMORY_UNIT_BYTES;
+        let units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 3);
+        Gateway {
+            apis: api::table(),
+            sessions: FetchSessions::new(parts.config.fetch_sessions_max),
+            limits: parts.config.connection_limits(),
+            request_memory: Arc::new(Semaphore::new(units as usize)),
+            request_memory_units: units,
+            config: parts.config,
+            clock: parts.clock,
+            metadata: parts.metadata,
+            controller: parts.controller,
+            brokers: parts.brokers,
+            metrics: parts.metrics,
+            bad_input: BadInputLog::default(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &GatewayConfig {
+        &self.config
+    }
+
+    /// The served APIs, by key.
+    pub(crate) fn apis(&self) -> &[Api] {
+        &self.apis
+    }
+
+    pub(crate) fn api(&self, key: ApiKey) -> Option<&Api> {
+        let found = self
+            .apis
+            .binary_search_by_key(&key.as_i16(), |api| api.key.as_i16())
+            .ok()?;
+        self.apis.get(found)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn metadata(&self) -> &MetadataCache {
+        &self.metadata
+    }
+
+    pub(crate) fn controller(&self) -> &ControllerClient {
+        &self.controller
+    }
+
+    pub(crate) fn brokers(&self) -> &Brokers {
+        &self.brokers
+    }
+
+    pub(crate) fn sessions(&self) -> &FetchSessions {
+        &self.sessions
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) fn bad_input_log(&self) -> &BadInputLog {
+        &self.bad_input
+    }
+
+    pub(crate) fn limits(&self) -> &ConnectionLimits {
+        &self.limits
+    }
+
+    /// The memory for requests that all connections share, and its size in units.
+    pub(crate) fn request_memory(&self) -> (Arc<Semaphore>, u32) {
+        (self.request_memory.clone(), self.request_memory_units)
+    }
+}
