@@ -5,11 +5,10 @@
 //! followed by the value struct, or absent for a tombstone. Consumer-offset types 0 and 1 share one meaning
 //! ([`OffsetCommitKey`]); the types of different topics overlap, so a type is only meaningful with its topic.
 
-#![allow(unused_imports, unused_variables, clippy::all)]
-
 use bytes::Bytes;
 
-use crate::{DecodeError, Decoder, EncodeError, Message, versioned};
+pub use self::schemas::*;
+use crate::{DecodeError, EncodeError, Message, versioned};
 
 /// The key of a coordinator record, and the value that goes with it.
 pub trait RecordKey: Message {
@@ -31,7 +30,7 @@ pub fn encode_key<K: RecordKey>(key: &K) -> Result<Bytes, EncodeError> {
 
 /// Decodes a key whose [`record_type`] has been found to be `K::TYPE`.
 pub fn decode_key<K: RecordKey>(key: Bytes) -> Result<K, DecodeError> {
-    let mut decoder = Decoder::new(key);
+    let mut decoder = versioned::reader(key);
     let found = decoder.i16()?;
     if found != K::TYPE {
         return Err(DecodeError::UnsupportedVersion {
@@ -44,4 +43,7 @@ pub fn decode_key<K: RecordKey>(key: Bytes) -> Result<K, DecodeError> {
     Ok(decoded)
 }
 
-include!(concat!(env!("OUT_DIR"), "/coordinator.rs"));
+#[allow(unused_imports, unused_variables, clippy::all)]
+mod schemas {
+    include!(concat!(env!("OUT_DIR"), "/coordinator.rs"));
+}

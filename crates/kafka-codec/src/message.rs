@@ -6,7 +6,7 @@ use crate::wire::Wire;
 use crate::{ApiKey, DecodeError, Decoder, EncodeError, Encoder, VersionRange};
 
 /// A message of the protocol.
-pub trait Message: Wire + Clone + Debug + Default + PartialEq {
+pub trait Message: Wire + Clone + Debug + Default + PartialEq + Send + Sync + 'static {
     /// Kafka's name for the schema, e.g. `FetchRequest`.
     const NAME: &'static str;
     /// The versions that can be encoded and decoded.

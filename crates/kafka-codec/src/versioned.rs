@@ -2,11 +2,17 @@
 
 use bytes::Bytes;
 
-use crate::{DecodeError, Decoder, EncodeError, Encoder, Message};
+use crate::{Budget, DecodeError, Decoder, EncodeError, Encoder, Message};
 
 /// The version that an encoded payload starts with.
 pub fn version(payload: &Bytes) -> Result<i16, DecodeError> {
     Decoder::new(payload.clone()).i16()
+}
+
+/// These payloads are small, stored by ourselves or passed a request's limits before: the wider budget.
+pub(crate) fn reader(payload: Bytes) -> Decoder {
+    let budget = Budget::of_response(payload.len());
+    Decoder::with_budget(payload, budget)
 }
 
 /// Encodes `message` with `version` in front.
@@ -27,7 +33,7 @@ pub(crate) fn encode_prefixed<M: Message>(
 
 /// Decodes a payload whose version must be one of `M`'s, to its last byte.
 pub fn decode<M: Message>(payload: Bytes) -> Result<M, DecodeError> {
-    let mut decoder = Decoder::new(payload);
+    let mut decoder = reader(payload);
     let version = decoder.i16()?;
     let message = decoder.message(version)?;
     decoder.finish()?;
@@ -37,7 +43,7 @@ pub fn decode<M: Message>(payload: Bytes) -> Result<M, DecodeError> {
 /// Decodes as Kafka's `ConsumerProtocol` does: a newer version is read as the newest known one, and what follows the
 /// known fields is ignored, so that later clients may append fields.
 pub fn decode_lenient<M: Message>(payload: Bytes) -> Result<M, DecodeError> {
-    let mut decoder = Decoder::new(payload);
+    let mut decoder = reader(payload);
     let version = decoder.i16()?;
     decoder.message(version.min(M::VERSIONS.max))
 }
