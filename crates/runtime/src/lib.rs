@@ -1,1 +1,19 @@
-//! Placeholder until the crate lands.
+//! The process kit: configuration, clock, shutdown and supervised tasks, telemetry, admin HTTP. No domain logic.
+
+pub mod admin;
+pub mod clock;
+pub mod config;
+pub mod endpoint;
+pub mod listeners;
+pub mod shutdown;
+pub mod supervisor;
+pub mod telemetry;
+pub mod trace_context;
+
+pub use admin::{Health, Metrics};
+pub use clock::{Clock, ManualClock};
+pub use config::{Settings, Sources};
+pub use endpoint::Endpoint;
+pub use listeners::{Listener, Listeners};
+pub use shutdown::Shutdown;
+pub use supervisor::{OnFailure, Supervisor, TaskGroup};
