@@ -19,6 +19,8 @@ mod rules;
 mod model_tests;
 #[cfg(test)]
 mod rule_tests;
+#[cfg(test)]
+mod toy_log;
 
 pub use divergence::{Prefix, check_prefix, end_offset_for, truncation_point};
 pub use effect::{Alarm, Effect, FetchAnswer};

@@ -61,7 +61,7 @@ impl Leader {
             let joiner = self
                 .followers
                 .iter()
-                .find(|follower| !isr.contains(&follower.id) && self.may_join(core, follower));
+                .find(|one| !isr.contains(&one.id) && in_time(&one.id) && self.may_join(core, one));
             match joiner {
                 Some(joiner) => members.push(joiner.id),
                 None => return,

@@ -110,8 +110,9 @@ impl Leader {
     ) {
         self.adopt_replicas(core, cx.at.now);
         self.forget_overtaken_proposal(core);
-        self.maybe_propose(core, cx, effects);
+        // In this order: whom the record removed must reach the high watermark it no longer holds back.
         self.maybe_advance_high_watermark(core, cx, effects);
+        self.maybe_propose(core, cx, effects);
     }
 
     pub(crate) fn on_tick(&mut self, core: &mut Core, cx: &Context<'_>, effects: &mut Vec<Effect>) {
