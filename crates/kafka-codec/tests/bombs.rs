@@ -66,6 +66,20 @@ fn array_bombs() {
         refuse::<ProduceRequest>(9, &with(&compact, &ten)),
         DecodeError::VarintTooLong
     );
+    let overflow = [0xff, 0xff, 0xff, 0xff, 0x1f];
+    assert_eq!(
+        refuse::<ProduceRequest>(9, &with(&compact, &overflow)),
+        DecodeError::VarintTooLong
+    );
+    // Two topics of at least six bytes (an empty name, an array) do not fit into eleven.
+    let two = refuse::<ProduceRequest>(3, &with(&classic, &[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+    assert_eq!(
+        two,
+        DecodeError::ArrayTooLong {
+            count: 2,
+            remaining: 11
+        }
+    );
     too_long(refuse::<CreateTopicsRequest>(2, &[0x10, 0, 0, 0]));
     let fetch = [0; 17];
     too_long(refuse::<FetchRequest>(
@@ -73,6 +87,10 @@ fn array_bombs() {
         &with(&fetch, &[0x7f, 0xff, 0xff, 0xff]),
     ));
     too_long(refuse::<FetchResponse>(4, &[0, 0, 0, 0, 0x40, 0, 0, 0]));
+    // A compact string may say more than the classic one can, but not be longer.
+    let name = with(&[0x81, 0x80, 0x02], &[b'x'; 0x8000]);
+    let long = refuse::<MetadataRequest>(9, &with(&[2], &with(&name, &[0; 4])));
+    assert_eq!(long, DecodeError::StringTooLong(0x8000));
     // A string and record data that are longer than the frame.
     let topic = with(&classic, &[0, 0, 0, 1, 0x7f, 0xff, b't', 0, 0, 0, 0]);
     assert!(matches!(

