@@ -8,7 +8,7 @@ use strom_types::WallMs;
 use crate::appends::Waiter;
 use crate::context::{Context, Step};
 use crate::coordinator::Coordinator;
-use crate::group::{CONSUMER_PROTOCOL_TYPE, Group};
+use crate::group::Group;
 use crate::offsets::tombstones;
 use crate::record::{OffsetCommitValue, OffsetKey, Record};
 use crate::state::GroupState;
@@ -69,13 +69,12 @@ impl Group {
     }
 
     fn expired_keys(&self, cx: &Context<'_>) -> BTreeSet<OffsetKey> {
-        let is_consumer = self.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL_TYPE);
         let subscribed = self.subscribed_topics();
         let since = match self.state {
             _ if self.protocol_type.is_none() => Since::Commit,
             GroupState::Empty => Since::Empty,
             // Of a living group the topics it has left expire.
-            GroupState::Stable if is_consumer && subscribed.is_some() => Since::Commit,
+            GroupState::Stable if self.is_consumer_group() && subscribed.is_some() => Since::Commit,
             _ => return BTreeSet::new(),
         };
         self.offsets

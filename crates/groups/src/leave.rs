@@ -52,6 +52,7 @@ impl Group {
         }
         let mut members = Vec::with_capacity(leaving.len());
         let mut left = Vec::new();
+        let size = self.members.len();
         for member in leaving {
             let error = match self.leaving_id(member) {
                 Ok(id) => {
@@ -65,7 +66,8 @@ impl Group {
         }
         if !left.is_empty() {
             match self.state {
-                GroupState::Stable | GroupState::CompletingRebalance => {
+                // Ids that were only promised are in nobody's generation.
+                GroupState::Stable | GroupState::CompletingRebalance if self.members.len() < size => {
                     self.prepare_rebalance(cx, &format!("left: {}", left.join(", ")));
                 }
                 _ => self.maybe_complete_join(cx),

@@ -27,6 +27,7 @@ mod static_join;
 mod subscription;
 mod sync;
 mod timers;
+mod views;
 
 pub use config::{Config, Limits};
 pub use coordinator::Coordinator;

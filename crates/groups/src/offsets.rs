@@ -10,7 +10,7 @@ use crate::context::{Context, Step};
 use crate::coordinator::Coordinator;
 use crate::effect::{OffsetDeleteReply, Reply};
 use crate::event::{OffsetCommit, OffsetCommitPartition, OffsetDelete, RequestId, TopicPartition};
-use crate::group::{CONSUMER_PROTOCOL_TYPE, Group};
+use crate::group::Group;
 use crate::record::{OffsetCommitValue, OffsetKey, Record};
 use crate::state::GroupState;
 
@@ -294,7 +294,7 @@ impl Group {
         match self.state {
             GroupState::Dead => Err(ErrorCode::GroupIdNotFound),
             GroupState::Empty => Ok(()),
-            _ if self.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL_TYPE) => Ok(()),
+            _ if self.is_consumer_group() => Ok(()),
             _ => Err(ErrorCode::NonEmptyGroup),
         }
     }
