@@ -49,7 +49,11 @@ impl Case {
             let partition = dir.join(format!("p-{i}"));
             std::fs::create_dir_all(&partition)?;
             let path = partition.join("00000000000000000000.log");
-            let file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .open(path)?;
             segments.push((file, 0));
         }
         let journal = OpenOptions::new()
@@ -181,7 +185,9 @@ fn main() -> io::Result<()> {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().unwrap_or_else(|| "sync-strategies.tmp".to_owned()));
     let seconds: u64 = args.next().and_then(|s| s.parse().ok()).unwrap_or(8);
-    println!("| files | append | strategy | p50 ms | p99 ms | MB/s | rounds |\n|---|---|---|---|---|---|---|");
+    println!(
+        "| files | append | strategy | p50 ms | p99 ms | MB/s | rounds |\n|---|---|---|---|---|---|---|"
+    );
     for bytes in [4 << 10, 16 << 10] {
         for files in [1, 10, 100, 1000] {
             let case = dir.join(format!("{files}-{bytes}"));

@@ -1,0 +1,488 @@
+//! A data directory: its lock and identity, the logs in it, and the threads that write, flush and keep house.
+
+mod caches;
+pub(crate) mod checkpoint_file;
+mod housekeeping;
+mod meta;
+mod rounds;
+mod shared;
+mod sync_policy;
+mod work_queue;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use strom_types::{BrokerEpoch, LeaderEpoch, Offset, TopicIdPartition};
+use uuid::Uuid;
+
+use crate::config::{LogConfig, LogDirConfig};
+use crate::error::{AppendError, LogError};
+use crate::listener::LogListener;
+use crate::log::Log;
+use crate::storage::{DiskStorage, Storage, StorageLock, read_file, replace_file};
+use checkpoint_file::{
+    CHECKPOINT_BYTES_MAX, CHECKPOINT_FILE, Checkpoint, HIGH_WATERMARK_FILE, decode_high_watermarks,
+    encode_high_watermarks,
+};
+use housekeeping::Housekeeper;
+use meta::Meta;
+use rounds::{Flusher, Writer};
+
+pub(crate) use shared::DirShared;
+
+pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
+const PARTITION_METADATA_BYTES_MAX: u64 = 4 << 10;
+const LOCK_FILE: &str = ".lock";
+const TRASH_SUFFIX: &str = ".deleted";
+/// Locks that keep one log from being opened twice at once.
+const OPENING_STRIPES: usize = 32;
+
+/// One data directory. All of it is synchronous; calls on one log do not wait for another's.
+pub struct LogDir {
+    shared: Arc<DirShared>,
+    inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    meta: Mutex<Meta>,
+    clean_epoch: Option<BrokerEpoch>,
+    opening: [Mutex<()>; OPENING_STRIPES],
+    /// Given back when the directory is dropped.
+    _lock: StorageLock,
+}
+
+/// What the threads share with the handle.
+struct Inner {
+    writer: Writer,
+    flusher: Flusher,
+    housekeeper: Housekeeper,
+    logs: RwLock<HashMap<TopicIdPartition, Arc<Log>>>,
+    /// What the last checkpoint says; also of logs that were not opened since.
+    checkpoint: Mutex<Checkpoint>,
+    on_disk: Mutex<HashMap<TopicIdPartition, Option<Arc<str>>>>,
+    trash_names: AtomicU64,
+    /// The checkpoint in memory has something that the file lacks.
+    checkpoint_stale: AtomicBool,
+}
+
+impl LogDir {
+    /// Locks the directory, checks whose it is, and learns what is in it. Logs are opened by [`log`](Self::log).
+    pub fn open(path: &Path, config: LogDirConfig, listener: Arc<dyn LogListener>) -> Result<Self, LogError> {
+        let storage = DiskStorage::open(path).map_err(|error| LogError::io("open", path, error))?;
+        Self::open_on(Arc::new(storage), path, config, listener)
+    }
+
+    /// The same on any storage, such as [`crate::FaultStorage`].
+    pub fn open_on(
+        storage: Arc<dyn Storage>,
+        path: &Path,
+        config: LogDirConfig,
+        listener: Arc<dyn LogListener>,
+    ) -> Result<Self, LogError> {
+        storage
+            .create_dir(path)
+            .map_err(|error| LogError::io("create", path, error))?;
+        let lock_path = path.join(LOCK_FILE);
+        let lock = storage
+            .try_lock(&lock_path)
+            .map_err(|error| LogError::io("lock", &lock_path, error))?
+            .ok_or_else(|| LogError::Locked {
+                path: path.to_owned(),
+            })?;
+        let meta = Meta::open(&*storage, path, config.cluster_id.as_deref(), config.node_id)?;
+        let marker = meta::take_clean_marker(&*storage, path)?;
+        let (on_disk, trash) = list_partitions(&*storage, path)?;
+        let (checkpoint, lost) = read_checkpoint(&*storage, path, !on_disk.is_empty())?;
+        let clean_epoch = marker
+            .filter(|(_, seq)| *seq == checkpoint.seq && !lost)
+            .map(|(epoch, _)| epoch);
+        let threads = config.threads;
+        let shared = Arc::new(DirShared::new(
+            path.to_owned(),
+            storage,
+            config,
+            listener,
+            (checkpoint.seq, lost),
+        ));
+        let inner = Arc::new(Inner {
+            writer: Writer::new(shared.clone()),
+            flusher: Flusher::new(shared.clone()),
+            housekeeper: Housekeeper::new(shared.clone(), trash),
+            logs: RwLock::default(),
+            checkpoint: Mutex::new(checkpoint),
+            on_disk: Mutex::new(on_disk),
+            trash_names: AtomicU64::new(0),
+            checkpoint_stale: AtomicBool::new(false),
+        });
+        inner.writer.check_space(false);
+        let dir = LogDir {
+            shared,
+            inner,
+            threads: Mutex::default(),
+            meta: Mutex::new(meta),
+            clean_epoch,
+            opening: [const { Mutex::new(()) }; OPENING_STRIPES],
+            _lock: lock,
+        };
+        if threads {
+            dir.spawn_threads()?;
+        }
+        Ok(dir)
+    }
+
+    /// The directory's own id: a wiped disk has another.
+    pub fn directory_id(&self) -> Uuid {
+        self.meta.lock().directory_id
+    }
+
+    /// Notes the cluster's id once it is known; refused when the directory belongs to another cluster.
+    pub fn set_cluster_id(&self, cluster_id: &str) -> Result<(), LogError> {
+        let mut meta = self.meta.lock();
+        let before = meta.clone();
+        meta.set_cluster_id(&self.shared.path, Some(cluster_id))?;
+        if *meta != before {
+            meta.write(&*self.shared.storage, &self.shared.path)?;
+        }
+        Ok(())
+    }
+
+    /// The broker epoch that the last process noted when it stopped cleanly; `None` after a crash or a first start.
+    pub fn clean_shutdown_epoch(&self) -> Option<BrokerEpoch> {
+        self.clean_epoch
+    }
+
+    /// All partitions with a directory, and their topics' names (`None` where that file is damaged).
+    pub fn partitions(&self) -> Vec<(TopicIdPartition, Option<Arc<str>>)> {
+        let ids: Vec<_> = self
+            .inner
+            .on_disk
+            .lock()
+            .iter()
+            .map(|(id, name)| (*id, name.clone()))
+            .collect();
+        let checkpoint = self.inner.checkpoint.lock();
+        let mut partitions: Vec<_> = ids
+            .into_iter()
+            .map(|(id, name)| {
+                let name = name
+                    .or_else(|| checkpoint.logs.get(&id).map(|entry| entry.topic.clone()))
+                    .or_else(|| self.read_topic(id));
+                (id, name)
+            })
+            .collect();
+        partitions.sort_by_key(|(id, _)| *id);
+        partitions
+    }
+
+    fn read_topic(&self, id: TopicIdPartition) -> Option<Arc<str>> {
+        let path = self.shared.path.join(id.to_string()).join(PARTITION_METADATA);
+        let bytes = read_file(&*self.shared.storage, &path, PARTITION_METADATA_BYTES_MAX).ok()??;
+        let text = std::str::from_utf8(&bytes).ok()?;
+        let topic = text.lines().find_map(|line| line.strip_prefix("topic: "))?;
+        strom_types::validate_topic_name(topic).ok()?;
+        Some(topic.into())
+    }
+
+    /// The log of one partition. A new one costs a few hundred bytes of memory and nothing on the disk until its first
+    /// append; after a clean stop an old one is only looked at when used; after a crash its tail is checked here, and a
+    /// damaged one comes back quarantined ([`Log::quarantined`]). An error means that its files could not be read.
+    pub fn log(&self, id: TopicIdPartition, topic: &str, config: LogConfig) -> Result<Arc<Log>, LogError> {
+        if let Some(log) = self.get(id) {
+            return Ok(log);
+        }
+        let stripe = usize::try_from(id.topic_id.0.as_u128() as u64 ^ u64::from(id.partition.unsigned_abs()))
+            .unwrap_or(0)
+            % OPENING_STRIPES;
+        let _opening = self.opening.get(stripe).map(|stripe| stripe.lock());
+        if let Some(log) = self.get(id) {
+            return Ok(log);
+        }
+        let exists = self.inner.on_disk.lock().contains_key(&id);
+        let entry = self
+            .inner
+            .checkpoint
+            .lock()
+            .logs
+            .get(&id)
+            .cloned()
+            .filter(|_| exists);
+        let lazily = self.clean_epoch.is_some();
+        let log = Log::new(
+            id,
+            topic,
+            self.shared.clone(),
+            config,
+            entry.clone().filter(|_| lazily),
+        );
+        if exists && !(lazily && entry.is_some()) {
+            match log.recover(entry.as_ref()) {
+                Ok(()) | Err(LogError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.inner
+            .on_disk
+            .lock()
+            .entry(id)
+            .or_insert_with(|| Some(topic.into()));
+        self.inner.logs.write().insert(id, log.clone());
+        Ok(log)
+    }
+
+    /// A log that [`log`](Self::log) has opened.
+    pub fn get(&self, id: TopicIdPartition) -> Option<Arc<Log>> {
+        self.inner.logs.read().get(&id).cloned()
+    }
+
+    /// Deletes a partition: gone under its name when this returns, its bytes are freed in the background. A missing one
+    /// is fine.
+    pub fn delete_log(&self, id: TopicIdPartition) -> Result<(), LogError> {
+        let n = self.inner.trash_names.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("{id}.{:x}-{n}{TRASH_SUFFIX}", std::process::id());
+        let trash = self.shared.path.join(unique);
+        let log = self.inner.logs.write().remove(&id);
+        let known = self.inner.on_disk.lock().remove(&id).is_some();
+        self.inner.checkpoint.lock().logs.remove(&id);
+        match log {
+            Some(log) => log.delete(&trash)?,
+            None if known => {
+                let path = self.shared.path.join(id.to_string());
+                let renamed = self.shared.storage.rename(&path, &trash);
+                renamed.map_err(|error| LogError::io("delete", &path, error))?;
+            }
+            None => return Ok(()),
+        }
+        self.shared.root_dirty();
+        self.inner.housekeeper.trash(trash);
+        Ok(())
+    }
+
+    /// [`Log::assign_epoch_start`] for many logs at the price of two syncs: each log's start offset, or its own error.
+    pub fn assign_epoch_starts(
+        &self,
+        logs: &[(Arc<Log>, LeaderEpoch)],
+    ) -> Result<Vec<Result<Offset, AppendError>>, LogError> {
+        let staged: Vec<_> = logs
+            .iter()
+            .map(|(log, epoch)| log.stage_epoch_start(*epoch))
+            .collect();
+        self.sync_all()?;
+        let mut starts = Vec::with_capacity(logs.len());
+        for ((log, _), staged) in logs.iter().zip(staged) {
+            starts.push(match staged {
+                Ok(staged) => log
+                    .publish_epoch_start(&staged)
+                    .map(|()| staged.start)
+                    .map_err(AppendError::from),
+                Err(error) => Err(error),
+            });
+        }
+        self.sync_all()?;
+        Ok(starts)
+    }
+
+    fn sync_all(&self) -> Result<(), LogError> {
+        self.shared.check_alive()?;
+        self.shared.storage.sync_all().map_err(|error| {
+            let error = LogError::io("sync", &self.shared.path, error);
+            self.shared.fail(&error);
+            error
+        })
+    }
+
+    /// Replaces the checkpoint of high watermarks. Not a promise: after a crash they may be older, never newer.
+    pub fn checkpoint_high_watermarks(
+        &self,
+        offsets: &HashMap<TopicIdPartition, Offset>,
+    ) -> Result<(), LogError> {
+        let path = self.shared.path.join(HIGH_WATERMARK_FILE);
+        replace_file(
+            &*self.shared.storage,
+            &path,
+            &encode_high_watermarks(offsets),
+            true,
+        )
+        .map_err(|error| LogError::io("write", &path, error))
+    }
+
+    /// What was checkpointed last; empty when there is none or it is damaged, which is safe: high watermarks grow again.
+    pub fn high_watermarks(&self) -> Result<HashMap<TopicIdPartition, Offset>, LogError> {
+        let path = self.shared.path.join(HIGH_WATERMARK_FILE);
+        let bytes = read_file(&*self.shared.storage, &path, CHECKPOINT_BYTES_MAX)
+            .map_err(|error| LogError::io("read", &path, error))?;
+        let Some(bytes) = bytes else {
+            return Ok(HashMap::new());
+        };
+        Ok(decode_high_watermarks(&bytes).unwrap_or_else(|| {
+            tracing::warn!(path = %path.display(), "ignoring a damaged high watermark checkpoint");
+            HashMap::new()
+        }))
+    }
+
+    /// Appended bytes that wait for the writer: the async side keeps this below `queue_bytes_max`.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.queued_bytes()
+    }
+
+    /// Bytes in the tail cache.
+    pub fn tail_cache_bytes(&self) -> usize {
+        self.shared.tail_cache.bytes()
+    }
+
+    /// Whether appends are refused for want of disk space; it ends by itself.
+    pub fn is_full(&self) -> bool {
+        self.shared.is_full()
+    }
+
+    /// Why the directory is dead, if it is.
+    pub fn failure(&self) -> Option<LogError> {
+        self.shared.failure().cloned()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Stops cleanly: writes and flushes what waits, then a checkpoint and, last of all, the marker with the broker's
+    /// epoch. Without space or on a failed directory the marker is left out, and the next start recovers.
+    pub fn close(self, epoch: BrokerEpoch) -> Result<(), LogError> {
+        self.recover_unopened()?;
+        self.shared.begin_closing();
+        self.stop_threads();
+        self.inner.write_and_flush_rest(&self.shared);
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        if self.inner.writer.is_stalled() {
+            return Err(LogError::DirFailed {
+                path: self.shared.path.clone(),
+                reason: "the disk is full: what waited could not be written".to_owned(),
+            });
+        }
+        let seq = self.inner.checkpoint(&self.shared, true)?;
+        meta::write_clean_marker(&*self.shared.storage, &self.shared.path, epoch, seq)
+    }
+
+    /// After a crash a clean stop may only vouch for logs that were recovered, so the rest is now.
+    fn recover_unopened(&self) -> Result<(), LogError> {
+        if self.clean_epoch.is_some() {
+            return Ok(());
+        }
+        for (id, topic) in self.partitions() {
+            if self.get(id).is_none() {
+                self.log(id, topic.as_deref().unwrap_or_default(), LogConfig::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One round of the writer thread, when `LogDirConfig::threads` is off.
+    pub fn write_round(&self) {
+        self.inner.writer.round(self.shared.write_queue.try_take());
+    }
+
+    /// One round of the flusher thread, when `LogDirConfig::threads` is off.
+    pub fn flush_round(&self) {
+        self.inner.flusher.round(self.shared.flush_queue.try_take());
+    }
+
+    /// Checks disk space, empties the trash, ages the tail cache, and writes a checkpoint.
+    pub fn housekeep(&self) -> Result<(), LogError> {
+        self.inner.keep_house(&self.shared);
+        self.inner.checkpoint(&self.shared, false).map(drop)
+    }
+
+    fn stop_threads(&self) {
+        self.inner.housekeeper.stop();
+        self.shared.write_queue.stop();
+        let mut threads = self.threads.lock();
+        for thread in threads.drain(..) {
+            // A thread that panicked has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for LogDir {
+    fn drop(&mut self) {
+        self.shared.begin_closing();
+        self.stop_threads();
+        // The logs hold `shared`, and the queues in it hold logs.
+        self.inner.logs.write().clear();
+        drop(self.shared.write_queue.try_take());
+        drop(self.shared.flush_queue.try_take());
+    }
+}
+
+/// How long a thread waits for work before it looks around.
+const IDLE: Duration = Duration::from_millis(50);
+
+impl LogDir {
+    fn spawn_threads(&self) -> Result<(), LogError> {
+        let spawn = |name: &str, run: fn(&Inner, &DirShared)| {
+            let (inner, shared) = (self.inner.clone(), self.shared.clone());
+            let thread = std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || run(&inner, &shared));
+            thread.map_err(|error| LogError::io("spawn a thread for", &self.shared.path, error))
+        };
+        let mut threads = self.threads.lock();
+        threads.push(spawn("log-writer", |inner, shared| {
+            while let Some(logs) = shared.write_queue.take(IDLE) {
+                inner.writer.round(logs);
+                if inner.writer.is_stalled() && !shared.write_queue.is_stopped() {
+                    std::thread::sleep(IDLE);
+                }
+            }
+            // Nothing more is written: the flusher may finish.
+            shared.flush_queue.stop();
+        })?);
+        threads.push(spawn("log-flusher", |inner, shared| {
+            while let Some(logs) = shared.flush_queue.take(IDLE * 20) {
+                inner.flusher.round(logs);
+            }
+        })?);
+        threads.push(spawn("log-housekeeper", |inner, shared| {
+            inner.run_housekeeper(shared)
+        })?);
+        Ok(())
+    }
+}
+
+type Partitions = HashMap<TopicIdPartition, Option<Arc<str>>>;
+
+/// Partitions by their directories' names, and what earlier deletions left behind.
+fn list_partitions(storage: &dyn Storage, path: &Path) -> Result<(Partitions, Vec<PathBuf>), LogError> {
+    let mut partitions = HashMap::new();
+    let mut trash = Vec::new();
+    for entry in storage
+        .list(path)
+        .map_err(|error| LogError::io("list", path, error))?
+    {
+        if !entry.is_dir {
+            continue;
+        }
+        if entry.name.ends_with(TRASH_SUFFIX) {
+            trash.push(path.join(entry.name));
+        } else if let Ok(id) = entry.name.parse() {
+            partitions.insert(id, None);
+        }
+    }
+    Ok((partitions, trash))
+}
+
+/// The checkpoint, and whether it ought to be there and is not.
+fn read_checkpoint(storage: &dyn Storage, path: &Path, needed: bool) -> Result<(Checkpoint, bool), LogError> {
+    let path = path.join(CHECKPOINT_FILE);
+    let bytes = read_file(storage, &path, CHECKPOINT_BYTES_MAX)
+        .map_err(|error| LogError::io("read", &path, error))?;
+    let checkpoint = bytes.as_deref().map(Checkpoint::decode);
+    let lost = matches!(checkpoint, Some(None)) && needed;
+    if lost {
+        tracing::warn!(path = %path.display(), "the log checkpoint is damaged: every log is checked in full");
+    }
+    Ok((checkpoint.flatten().unwrap_or_default(), lost))
+}

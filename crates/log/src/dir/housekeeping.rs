@@ -1,0 +1,149 @@
+//! What can wait: checkpoints, deleting files, the age of the tail cache, and finding that a full disk has space again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Inner;
+use super::checkpoint_file::CHECKPOINT_FILE;
+use super::shared::DirShared;
+use crate::error::LogError;
+use crate::storage::replace_file;
+
+const TICK: Duration = Duration::from_millis(200);
+
+pub(crate) struct Housekeeper {
+    dir: Arc<DirShared>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    stopped: bool,
+    trash: Vec<PathBuf>,
+}
+
+impl Housekeeper {
+    pub(crate) fn new(dir: Arc<DirShared>, trash: Vec<PathBuf>) -> Self {
+        Housekeeper {
+            dir,
+            state: Mutex::new(State {
+                stopped: false,
+                trash,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Removes a renamed directory in the background.
+    pub(crate) fn trash(&self, path: PathBuf) {
+        self.state.lock().trash.push(path);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_one();
+    }
+
+    /// Sleeps a tick, or less when there is something to delete; `false` when stopped.
+    fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        if !state.stopped && state.trash.is_empty() {
+            self.changed.wait_for(&mut state, TICK);
+        }
+        !state.stopped
+    }
+
+    fn empty_trash(&self) {
+        let trash = std::mem::take(&mut self.state.lock().trash);
+        for path in trash {
+            if let Err(error) = self.dir.storage.remove_dir_all(&path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a deleted log; the next start will");
+            }
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn run_housekeeper(&self, shared: &DirShared) {
+        let every = Duration::from_millis(shared.config.checkpoint_interval_ms);
+        let mut last = Instant::now();
+        while self.housekeeper.wait() {
+            self.keep_house(shared);
+            if last.elapsed() < every {
+                continue;
+            }
+            last = Instant::now();
+            if let Err(error) = self.checkpoint(shared, false) {
+                tracing::warn!(dir = %shared.path.display(), %error, "cannot write a log checkpoint");
+            }
+        }
+    }
+
+    pub(super) fn keep_house(&self, shared: &DirShared) {
+        self.housekeeper.empty_trash();
+        shared.tail_cache.trim();
+        if shared.is_full() {
+            self.writer.check_space(self.writer.is_stalled());
+        }
+    }
+
+    /// Writes the recovery checkpoint if anything changed, or in any case when `closing`. Gives its sequence.
+    pub(super) fn checkpoint(&self, shared: &DirShared, closing: bool) -> Result<u64, LogError> {
+        if let Some(error) = shared.failure() {
+            return Err(error.clone());
+        }
+        let seq = shared.begin_checkpoint();
+        let logs: Vec<_> = self.logs.read().values().cloned().collect();
+        let mut entries = Vec::new();
+        for log in logs {
+            match log.checkpoint(closing) {
+                Ok(entry) => entries.extend(entry.map(|entry| (log.id(), entry))),
+                Err(error) if closing => return Err(error),
+                // Its older entry stays good: there only is more to recover.
+                Err(error) => tracing::warn!(partition = %log.id(), %error, "cannot checkpoint a log"),
+            }
+        }
+        let stale = self.checkpoint_stale.swap(true, Ordering::Relaxed);
+        if entries.is_empty() && !stale && !closing {
+            self.checkpoint_stale.store(false, Ordering::Relaxed);
+            return Ok(seq);
+        }
+        // Snapshots and indexes first: the checkpoint must not be newer than what it relies on.
+        shared.storage.sync_all().map_err(|error| {
+            let error = LogError::io("sync", &shared.path, error);
+            shared.fail(&error);
+            error
+        })?;
+        let bytes = {
+            let mut checkpoint = self.checkpoint.lock();
+            let on_disk = self.on_disk.lock();
+            checkpoint
+                .logs
+                .extend(entries.into_iter().filter(|(id, _)| on_disk.contains_key(id)));
+            checkpoint.seq = seq;
+            checkpoint.encode()
+        };
+        let path = shared.path.join(CHECKPOINT_FILE);
+        replace_file(&*shared.storage, &path, &bytes, true)
+            .map_err(|error| LogError::io("write", &path, error))?;
+        shared.checkpoint_is_durable(seq);
+        self.checkpoint_stale.store(false, Ordering::Relaxed);
+        Ok(seq)
+    }
+
+    /// After the threads have stopped: nothing waits any more unless the disk is full or dead.
+    pub(super) fn write_and_flush_rest(&self, shared: &DirShared) {
+        self.writer.round(shared.write_queue.try_take());
+        drop(shared.flush_queue.try_take());
+        let logs = self.logs.read().values().cloned().collect();
+        self.flusher.round(logs);
+    }
+}

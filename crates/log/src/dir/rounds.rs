@@ -1,0 +1,172 @@
+//! The directory's work, a round at a time: writing, flushing, housekeeping. The threads only repeat these.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use strom_types::{Offset, TopicIdPartition};
+
+use super::shared::DirShared;
+use super::sync_policy::{SyncPolicy, SyncWay};
+use crate::error::LogError;
+use crate::log::{FlushTicket, Log};
+use crate::storage::Storage;
+
+/// How long disk space is believed without asking.
+const SPACE_CHECK_EVERY: Duration = Duration::from_millis(100);
+
+/// The writer's memory between rounds.
+pub(crate) struct Writer {
+    dir: Arc<DirShared>,
+    space_checked: Mutex<Option<Instant>>,
+    /// Logs that met a full disk; they hold what could not be written.
+    stalled: Mutex<Vec<Arc<Log>>>,
+}
+
+impl Writer {
+    pub(crate) fn new(dir: Arc<DirShared>) -> Self {
+        Writer {
+            dir,
+            space_checked: Mutex::new(None),
+            stalled: Mutex::default(),
+        }
+    }
+
+    /// Writes all pending bytes of `logs`, one vectored write per log and segment, and tells listener and flusher.
+    pub(crate) fn round(&self, logs: Vec<Arc<Log>>) {
+        let stalled = std::mem::take(&mut *self.stalled.lock());
+        if (logs.is_empty() && stalled.is_empty()) || self.dir.failure().is_some() {
+            return;
+        }
+        self.check_space(!stalled.is_empty());
+        let mut written: Vec<(TopicIdPartition, Offset)> = Vec::with_capacity(logs.len());
+        for log in stalled.into_iter().chain(logs) {
+            match log.write_pending() {
+                Ok(Some(done)) => {
+                    self.dir
+                        .tail_cache
+                        .wrote(Arc::downgrade(&log), done.offset, done.bytes);
+                    if done.flush {
+                        log.request_flush();
+                    }
+                    written.push((log.id(), done.offset));
+                }
+                Ok(None) | Err(LogError::Deleted(_)) => {}
+                Err(error) if error.is_disk_full() => {
+                    tracing::debug!(partition = %log.id(), %error, "waiting for disk space");
+                    self.dir.set_full(true);
+                    self.stalled.lock().push(log);
+                }
+                Err(error) => {
+                    self.dir.fail(&error);
+                    break;
+                }
+            }
+        }
+        if !written.is_empty() {
+            self.dir.listener.written(&written);
+        }
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        !self.stalled.lock().is_empty()
+    }
+
+    /// Looks at the free space at most every 100 ms. While logs are stalled the disk counts as full.
+    pub(crate) fn check_space(&self, stalled: bool) {
+        let mut checked = self.space_checked.lock();
+        let now = Instant::now();
+        let fresh = checked.is_some_and(|at| now.duration_since(at) < SPACE_CHECK_EVERY);
+        if fresh && self.dir.config.threads {
+            return;
+        }
+        *checked = Some(now);
+        match self.dir.storage.available_bytes() {
+            Ok(available) => self
+                .dir
+                .set_full(stalled || available < self.dir.config.disk_reserve_bytes),
+            Err(error) => tracing::warn!(dir = %self.dir.path.display(), %error, "cannot ask for free space"),
+        }
+    }
+}
+
+/// The flusher's memory between rounds.
+pub(crate) struct Flusher {
+    dir: Arc<DirShared>,
+    policy: Mutex<SyncPolicy>,
+}
+
+impl Flusher {
+    pub(crate) fn new(dir: Arc<DirShared>) -> Self {
+        Flusher {
+            dir,
+            policy: Mutex::default(),
+        }
+    }
+
+    /// Makes everything written of `logs` durable: a group commit over all of them.
+    pub(crate) fn round(&self, logs: Vec<Arc<Log>>) {
+        let tickets: Vec<(Arc<Log>, FlushTicket)> = logs
+            .into_iter()
+            .filter_map(|log| log.flush_ticket().map(|ticket| (log, ticket)))
+            .collect();
+        if tickets.is_empty() || self.dir.failure().is_some() {
+            return;
+        }
+        let root = self.dir.take_root_dirty();
+        let syncs: usize = tickets
+            .iter()
+            .map(|(_, t)| t.files.len() + usize::from(t.sync_dir))
+            .sum::<usize>()
+            + usize::from(root);
+        let way = self.policy.lock().choose(syncs);
+        let started = Instant::now();
+        let synced = match way {
+            SyncWay::FileSystem => self
+                .dir
+                .storage
+                .sync_all()
+                .map_err(|error| LogError::io("sync", &self.dir.path, error)),
+            SyncWay::EachFile => sync_each(&*self.dir.storage, &self.dir, &tickets, root),
+        };
+        if let Err(error) = synced {
+            self.dir.fail(&error);
+            return;
+        }
+        self.policy.lock().learn(way, syncs, started.elapsed());
+        let flushed: Vec<_> = tickets
+            .iter()
+            .filter_map(|(log, ticket)| log.flushed(ticket).map(|offset| (log.id(), offset)))
+            .collect();
+        if !flushed.is_empty() {
+            self.dir.listener.flushed(&flushed);
+        }
+    }
+}
+
+fn sync_each(
+    storage: &dyn Storage,
+    dir: &DirShared,
+    tickets: &[(Arc<Log>, FlushTicket)],
+    root: bool,
+) -> Result<(), LogError> {
+    for (log, ticket) in tickets {
+        for file in &ticket.files {
+            file.sync_data()
+                .map_err(|error| LogError::io("sync", log.path(), error))?;
+        }
+        if ticket.sync_dir {
+            match storage.sync_dir(log.path()) {
+                // Deleted meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.map_err(|error| LogError::io("sync", log.path(), error))?,
+            }
+        }
+    }
+    if root {
+        storage
+            .sync_dir(&dir.path)
+            .map_err(|error| LogError::io("sync", &dir.path, error))?;
+    }
+    Ok(())
+}

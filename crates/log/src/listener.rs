@@ -1,0 +1,16 @@
+//! What a log directory tells its owner.
+
+use strom_types::{Offset, TopicIdPartition};
+
+use crate::LogError;
+
+/// Called from the directory's own threads, once per round for all logs concerned. Implementations must not block and
+/// must not call back into [`crate::LogDir::close`].
+pub trait LogListener: Send + Sync {
+    /// Everything before each offset is in the page cache: it survives the process, not the machine.
+    fn written(&self, logs: &[(TopicIdPartition, Offset)]);
+    /// Everything before each offset is on the disk.
+    fn flushed(&self, logs: &[(TopicIdPartition, Offset)]);
+    /// The directory is dead for this process's life: appends are refused, reads go on. Called once.
+    fn failed(&self, error: &LogError);
+}

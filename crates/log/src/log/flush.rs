@@ -1,0 +1,80 @@
+//! The flusher's part: what to sync of one log, and what is durable afterwards.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use strom_types::Offset;
+
+use super::{Log, Phase};
+use crate::segment::LogPosition;
+use crate::storage::StorageFile;
+
+/// Once all of it is synced, the log is durable up to `target`.
+pub(crate) struct FlushTicket {
+    pub(crate) files: SmallVec<[Arc<dyn StorageFile>; 1]>,
+    pub(crate) sync_dir: bool,
+    target: LogPosition,
+    generation: u64,
+}
+
+impl Log {
+    /// `None` when there is nothing to sync.
+    pub(crate) fn flush_ticket(&self) -> Option<FlushTicket> {
+        let mut state = self.state.lock();
+        state.in_flush_queue = false;
+        if !matches!(state.phase, Phase::Open) || (state.unsynced.is_empty() && !state.dir_dirty) {
+            return None;
+        }
+        Some(FlushTicket {
+            files: std::mem::take(&mut state.unsynced),
+            sync_dir: std::mem::take(&mut state.dir_dirty),
+            target: state.written,
+            generation: state.generation,
+        })
+    }
+
+    /// The new durable offset; `None` when the log was truncated meanwhile and stays as truncation left it.
+    pub(crate) fn flushed(&self, ticket: &FlushTicket) -> Option<Offset> {
+        let mut state = self.state.lock();
+        if state.generation != ticket.generation || !matches!(state.phase, Phase::Open) {
+            return None;
+        }
+        if ticket.target.offset >= state.durable.offset {
+            state.durable = ticket.target;
+        }
+        state.checkpoint_dirty = true;
+        state.assert_order();
+        Some(state.durable.offset)
+    }
+
+    /// Puts the log into the flusher's queue unless it is there.
+    pub(crate) fn request_flush(&self) {
+        let mut state = self.state.lock();
+        if !state.in_flush_queue {
+            state.in_flush_queue = true;
+            self.dir.flush_queue.push(self.me.clone());
+        }
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
+    /// Lets go of written bytes before `end`. Returns how many.
+    pub(crate) fn evict_tail(&self, end: Offset) -> usize {
+        let mut state = self.state.lock();
+        let end = end.min(state.written.offset);
+        state.tail.evict(end)
+    }
+
+    /// Closes a file that nobody has used for long; it is opened again when needed. `false` when the log is busy.
+    pub(crate) fn close_file(&self, segment_base: Offset) -> bool {
+        let Some(mut state) = self.state.try_lock() else {
+            return false;
+        };
+        if let Some(segment) = state.segments.iter_mut().find(|s| s.base_offset == segment_base) {
+            segment.file = None;
+        }
+        true
+    }
+}
