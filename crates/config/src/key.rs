@@ -140,9 +140,7 @@ impl Key {
 
     /// The default as a value; `None` for null.
     pub fn default_value(&self) -> Option<Value> {
-        // Defaults are exempt from the bounds: Kafka has empty defaults for lists that may not be set to empty.
-        self.default
-            .and_then(|text| Value::parse(self.name, self.kind, &Valid::Any, text).ok())
+        self.default.and_then(|text| self.parse(text).ok())
     }
 
     /// Never shown to anyone.

@@ -22,9 +22,15 @@ pub enum Valid {
     },
     OneOf(Vec<&'static str>),
     OneOfIgnoreCase(Vec<&'static str>),
-    /// Each element of a list is one of these, none twice.
+    /// Each element of a list is one of these.
     EachOf(Vec<&'static str>),
+    /// The same, and there is at least one.
+    SomeOf(Vec<&'static str>),
     NonEmptyList,
+    /// `host:port` each (`controller.quorum.bootstrap.servers`).
+    HostPorts,
+    /// `id@host:port` each (`controller.quorum.voters`).
+    Voters,
     NonEmptyString,
     /// `latest`, `earliest` or `by_duration:<ISO 8601 duration>` (KIP-932).
     OffsetReset,
@@ -39,12 +45,17 @@ impl Valid {
             "" | "non-null string" => return Some(Valid::Any),
             "non-empty list" => return Some(Valid::NonEmptyList),
             "non-empty string" => return Some(Valid::NonEmptyString),
+            "[host]:[port],..." => return Some(Valid::HostPorts),
+            "[id]@[host]:[port],..." => return Some(Valid::Voters),
             _ if text.starts_with("[partitionId]") => return Some(Valid::ThrottledReplicas),
             _ if text.contains("by_duration:") => return Some(Valid::OffsetReset),
             _ => {}
         }
         if let Some(rest) = text.strip_prefix("(case insensitive) ") {
             return words(rest).map(Valid::OneOfIgnoreCase);
+        }
+        if let Some(rest) = text.strip_prefix("non-empty ") {
+            return words(rest).map(Valid::SomeOf);
         }
         if let Some(rest) = text.strip_suffix(" or -1") {
             let (min, max) = range(rest)?;
@@ -61,52 +72,78 @@ impl Valid {
         })
     }
 
-    /// `text` is the value as the user wrote it, for the message.
-    pub(crate) fn check(&self, name: &str, text: &str, value: &Value) -> Result<(), ConfigError> {
-        let refuse = |reason: String| Err(ConfigError::invalid(name, text, reason));
-        match (self, value) {
-            (Valid::Any, _) => Ok(()),
-            (Valid::Range { min, max }, _) => match out_of_range(value, *min, *max) {
-                Some(reason) => refuse(reason),
-                None => Ok(()),
-            },
-            (Valid::RangeOrMinusOne { min, max }, Value::Int(number)) => {
-                if *number == -1 || (*min..=*max).contains(number) {
-                    return Ok(());
-                }
-                refuse(format!("Value must be between {min} and {max} or equal to -1"))
+    pub(crate) fn check(&self, name: &str, value: &Value) -> Result<(), ConfigError> {
+        if let Value::List(items) = value {
+            return self.check_list(name, items);
+        }
+        let reason = match (self, value) {
+            (Valid::Range { min, max }, _) => out_of_range(value, *min, *max),
+            (Valid::RangeOrMinusOne { min, max }, Value::Int(number))
+                if *number != -1 && !(*min..=*max).contains(number) =>
+            {
+                Some(format!("Value must be between {min} and {max} or equal to -1"))
             }
             (Valid::OneOf(names), Value::Text(word)) if !names.contains(&word.as_str()) => {
-                refuse(format!("String must be one of: {}", names.join(", ")))
+                Some(one_of(names))
             }
             (Valid::OneOfIgnoreCase(names), Value::Text(word))
                 if !names.iter().any(|name| name.eq_ignore_ascii_case(word)) =>
             {
-                refuse(format!(
-                    "String must be one of (case insensitive): {}",
-                    names.join(", ")
-                ))
+                let names = names.join(", ");
+                Some(format!("String must be one of (case insensitive): {names}"))
             }
-            (Valid::EachOf(names), Value::List(items)) => each_of(name, names, items),
-            (Valid::NonEmptyList, Value::List(items)) if items.is_empty() => Err(ConfigError::List {
-                name: name.to_owned(),
-                reason: "must not be empty. Valid values include: any non-empty value".to_owned(),
-            }),
             (Valid::NonEmptyString, Value::Text(word)) if word.is_empty() => {
-                refuse("String must be non-empty".to_owned())
+                Some("String must be non-empty".to_owned())
             }
-            (Valid::OffsetReset, Value::Text(word)) if !is_offset_reset(word) => {
-                refuse("String must be one of: latest, earliest, or by_duration:PnDTnHnMn.nS".to_owned())
+            (Valid::OffsetReset, Value::Text(word)) if !is_offset_reset(word) => Some(format!(
+                "Invalid value `{word}` for configuration {name}. The value must be either 'earliest', 'latest' \
+                 or of the format 'by_duration:<PnDTnHnMn.nS>'."
+            )),
+            _ => None,
+        };
+        match reason {
+            // As Kafka, the value in the form it was understood in.
+            Some(reason) => Err(ConfigError::invalid(name, &value.to_string(), reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn check_list(&self, name: &str, items: &[String]) -> Result<(), ConfigError> {
+        let other = |names: &[&str]| items.iter().find(|item| !names.contains(&item.as_str()));
+        match self {
+            Valid::NonEmptyList if items.is_empty() => Err(empty_list(name, "any non-empty value")),
+            Valid::SomeOf(names) if items.is_empty() => {
+                Err(empty_list(name, &format!("[{}]", names.join(", "))))
             }
-            (Valid::ThrottledReplicas, Value::List(items)) if !are_throttled_replicas(items) => {
-                refuse(format!(
+            Valid::EachOf(names) | Valid::SomeOf(names) => match other(names) {
+                Some(other) => Err(ConfigError::invalid(name, other, one_of(names))),
+                None => Ok(()),
+            },
+            Valid::HostPorts => match items.iter().find(|item| !is_host_port(item)) {
+                Some(item) => Err(ConfigError::Conflict(format!(
+                    "Failed to parse host name from {item} for the configuration {name}. Each entry should be \
+                     in the form \"{{host}}:{{port}}\""
+                ))),
+                None => Ok(()),
+            },
+            Valid::Voters if !items.iter().all(|item| is_voter(item)) => Err(ConfigError::Conflict(format!(
+                "Invalid configuration value for {name}. Each entry should be in the form `{{id}}@{{host}}:{{port}}`."
+            ))),
+            Valid::ThrottledReplicas if !are_throttled_replicas(items) => {
+                let reason = format!(
                     "{name} must be the literal '*' or a list of replicas in the following format: \
-                 [partitionId]:[brokerId],[partitionId]:[brokerId],..."
-                ))
+                     [partitionId]:[brokerId],[partitionId]:[brokerId],..."
+                );
+                let shown = format!("[{}]", items.join(", "));
+                Err(ConfigError::invalid(name, &shown, reason))
             }
             _ => Ok(()),
         }
     }
+}
+
+fn one_of(names: &[&str]) -> String {
+    format!("String must be one of: {}", names.join(", "))
 }
 
 /// For the documentation.
@@ -118,8 +155,10 @@ impl fmt::Display for Valid {
             Valid::Range { min, max: Some(max) } => write!(f, "{min} to {max}"),
             Valid::RangeOrMinusOne { min, max } => write!(f, "{min} to {max}, or -1"),
             Valid::OneOf(names) | Valid::OneOfIgnoreCase(names) => f.write_str(&names.join(", ")),
-            Valid::EachOf(names) => write!(f, "any of {}", names.join(", ")),
+            Valid::EachOf(names) | Valid::SomeOf(names) => write!(f, "any of {}", names.join(", ")),
             Valid::NonEmptyList | Valid::NonEmptyString => f.write_str("not empty"),
+            Valid::HostPorts => f.write_str("host:port,…"),
+            Valid::Voters => f.write_str("id@host:port,…"),
             Valid::OffsetReset => f.write_str("latest, earliest, by_duration:PnDTnHnMn.nS"),
             Valid::ThrottledReplicas => f.write_str("`*` or partition:broker,…"),
         }
@@ -156,26 +195,21 @@ fn out_of_range(value: &Value, min: i64, max: Option<i64>) -> Option<String> {
     }
 }
 
-fn each_of(name: &str, names: &[&'static str], items: &[String]) -> Result<(), ConfigError> {
-    let list_error = |reason: &str| {
-        Err(ConfigError::List {
-            name: name.to_owned(),
-            reason: reason.to_owned(),
-        })
-    };
-    for (at, item) in items.iter().enumerate() {
-        if items.iter().skip(at + 1).any(|other| other == item) {
-            return list_error("values must not be duplicated.");
-        }
-        if item.is_empty() {
-            return list_error("values must not be empty.");
-        }
-        if !names.contains(&item.as_str()) {
-            let reason = format!("String must be one of: {}", names.join(", "));
-            return Err(ConfigError::invalid(name, item, reason));
-        }
+fn empty_list(name: &str, valid: &str) -> ConfigError {
+    ConfigError::List {
+        name: name.to_owned(),
+        reason: format!("must not be empty. Valid values include: {valid}"),
     }
-    Ok(())
+}
+
+fn is_host_port(item: &str) -> bool {
+    item.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+fn is_voter(item: &str) -> bool {
+    item.split_once('@')
+        .is_some_and(|(id, address)| id.parse::<u32>().is_ok() && is_host_port(address))
 }
 
 fn is_offset_reset(word: &str) -> bool {

@@ -55,12 +55,16 @@ impl Value {
             Kind::Int => Value::Int(i64::from(number::<i32>(name, kind, trimmed)?)),
             Kind::Short => Value::Int(i64::from(number::<i16>(name, kind, trimmed)?)),
             Kind::Long => Value::Int(number::<i64>(name, kind, trimmed)?),
-            Kind::Double => Value::Double(number::<f64>(name, kind, trimmed)?),
+            Kind::Double => match number::<f64>(name, kind, trimmed)? {
+                finite if finite.is_finite() => Value::Double(finite),
+                // Kafka takes NaN, which is within no bounds and outside none.
+                _ => return Err(not_a_number(name, kind, trimmed)),
+            },
             Kind::String | Kind::Class => Value::Text(trimmed.to_owned()),
-            Kind::List => Value::List(split_list(trimmed)),
+            Kind::List => Value::List(list(name, trimmed)?),
             Kind::Password => Value::Secret(Secret(trimmed.to_owned())),
         };
-        valid.check(name, shown, &value)?;
+        valid.check(name, &value)?;
         Ok(value)
     }
 
@@ -91,12 +95,32 @@ impl fmt::Display for Value {
 }
 
 fn number<N: std::str::FromStr>(name: &str, kind: Kind, text: &str) -> Result<N, ConfigError> {
-    text.parse()
-        .map_err(|_| ConfigError::invalid(name, text, format!("Not a number of type {}", kind.name())))
+    text.parse().map_err(|_| not_a_number(name, kind, text))
+}
+
+fn not_a_number(name: &str, kind: Kind, text: &str) -> ConfigError {
+    ConfigError::invalid(name, text, format!("Not a number of type {}", kind.name()))
+}
+
+/// Without empty elements; a repeated element counts once, as in Kafka since 4.2 (KIP-1161).
+fn list(name: &str, text: &str) -> Result<Vec<String>, ConfigError> {
+    let mut items: Vec<String> = Vec::new();
+    for item in split_list(text) {
+        if item.is_empty() {
+            return Err(ConfigError::List {
+                name: name.to_owned(),
+                reason: "values must not be empty.".to_owned(),
+            });
+        }
+        if !items.contains(&item) {
+            items.push(item);
+        }
+    }
+    Ok(items)
 }
 
 /// Commas with any blanks around them; an empty text is an empty list.
-pub(crate) fn split_list(text: &str) -> Vec<String> {
+fn split_list(text: &str) -> Vec<String> {
     if text.is_empty() {
         return Vec::new();
     }

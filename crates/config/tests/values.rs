@@ -28,6 +28,7 @@ fn values_are_read_as_kafka_reads_them() {
         "compact,delete"
     );
     assert_eq!(parse("cleanup.policy", "").to_string(), "");
+    assert_eq!(parse("cleanup.policy", "delete,delete").to_string(), "delete");
     assert_eq!(parse("compression.gzip.level", "-1"), Value::Int(-1));
     assert_eq!(
         parse("leader.replication.throttled.replicas", "*").to_string(),
@@ -121,20 +122,38 @@ fn refusals_read_as_kafkas() {
         (
             Topic,
             "cleanup.policy",
-            "delete,delete",
-            "Configuration 'cleanup.policy' values must not be duplicated.",
-        ),
-        (
-            Topic,
-            "cleanup.policy",
             "delete,",
             "Configuration 'cleanup.policy' values must not be empty.",
         ),
         (
             Broker,
-            "controller.quorum.voters",
+            "listeners",
             "",
-            "Configuration 'controller.quorum.voters' must not be empty. Valid values include: any non-empty value",
+            "Configuration 'listeners' must not be empty. Valid values include: any non-empty value",
+        ),
+        (
+            Broker,
+            "process.roles",
+            "",
+            "Configuration 'process.roles' must not be empty. Valid values include: [broker, controller, gateway]",
+        ),
+        (
+            Broker,
+            "controller.quorum.voters",
+            "0:9093",
+            "Invalid configuration value for controller.quorum.voters. Each entry should be in the form `{id}@{host}:{port}`.",
+        ),
+        (
+            Broker,
+            "controller.quorum.bootstrap.servers",
+            "a:1,b",
+            "Failed to parse host name from b for the configuration controller.quorum.bootstrap.servers. Each entry should be in the form \"{host}:{port}\"",
+        ),
+        (
+            Topic,
+            "min.cleanable.dirty.ratio",
+            "NaN",
+            "Invalid value NaN for configuration min.cleanable.dirty.ratio: Not a number of type DOUBLE",
         ),
         (
             Broker,

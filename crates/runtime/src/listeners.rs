@@ -64,8 +64,6 @@ pub enum ListenerError {
     NotListening { name: String },
     #[error("advertised.listeners: nobody can connect to {address}; name the address that clients use")]
     NotRoutable { address: HostPort },
-    #[error("listeners: there is no listener for clients")]
-    None,
 }
 
 impl Listeners {
@@ -108,9 +106,6 @@ impl Listeners {
             } else {
                 all.clients.push(listener);
             }
-        }
-        if all.clients.is_empty() && all.controllers.is_empty() {
-            return Err(ListenerError::None);
         }
         Ok(all)
     }

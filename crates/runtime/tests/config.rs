@@ -163,7 +163,7 @@ fn the_bitnami_dialect_as_in_the_users_compose_file() {
             .iter()
             .map(|(name, _)| *name)
             .collect::<Vec<_>>(),
-        ["inter.broker.listener.name"]
+        ["controller.quorum.voters", "inter.broker.listener.name"]
     );
 }
 
