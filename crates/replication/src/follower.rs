@@ -199,6 +199,7 @@ impl Follower {
                 self.tell(core, false, effects);
             }
             LogMutation::Truncate | LogMutation::Restart => self.tell(core, true, effects),
+            LogMutation::EpochStart { .. } => {}
         }
     }
 }

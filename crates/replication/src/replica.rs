@@ -29,6 +29,10 @@ pub(crate) enum LogMutation {
     },
     Truncate,
     Restart,
+    /// Also waited for: an epoch's start that is noted after another role has begun would belie that role's log.
+    EpochStart {
+        epoch: LeaderEpoch,
+    },
 }
 
 /// The state that outlives roles.
@@ -127,6 +131,7 @@ impl Replica {
             Event::BrokerChanged(broker) => self.apply_broker(&cx, broker, effects),
             Event::Removed(removal) => self.remove(removal, effects),
             Event::LogMutated => self.finish_mutation(&cx, effects),
+            Event::EpochStartPersisted { epoch } => self.finish_epoch_start(&cx, epoch, effects),
             Event::LogFailed => self.quarantine(Alarm::LogFailed, effects),
             Event::Shutdown => self.shut_down(effects),
             other => self.step_in_role(&cx, &other, effects),
@@ -139,9 +144,6 @@ impl Replica {
         match &mut self.role {
             Role::Leader(leader) => match event {
                 Event::LogAdvanced => leader.maybe_advance_high_watermark(core, cx, effects),
-                Event::EpochStartPersisted { epoch } => {
-                    leader.on_epoch_start_persisted(core, cx, *epoch, effects);
-                }
                 Event::RecoveryDone { epoch } => leader.on_recovery_done(core, cx, *epoch, effects),
                 Event::FollowerFetch(fetch) => leader.on_follower_fetch(core, cx, fetch, effects),
                 Event::AlterPartitionResult(result) => leader.on_alter_result(core, cx, result, effects),
@@ -177,18 +179,30 @@ impl Replica {
     }
 
     fn finish_mutation(&mut self, cx: &Context<'_>, effects: &mut Vec<Effect>) {
-        let Some(mutation) = self.core.mutation.take() else {
+        let Some(mutation) = self.core.mutation else {
             return;
         };
-        let log = self.core.log;
         match mutation {
             LogMutation::Append { .. } | LogMutation::Truncate => {}
-            LogMutation::Restart => self.core.raise_high_watermark(log.start, effects),
+            LogMutation::Restart => self.core.raise_high_watermark(self.core.log.start, effects),
+            LogMutation::EpochStart { .. } => return,
         }
+        self.core.mutation = None;
         // A role change that waited for this one.
         self.assume_role(cx, effects);
         if let Role::Follower(follower) = &mut self.role {
             follower.on_mutated(&mut self.core, mutation, effects);
+        }
+    }
+
+    fn finish_epoch_start(&mut self, cx: &Context<'_>, epoch: LeaderEpoch, effects: &mut Vec<Effect>) {
+        if self.core.mutation != Some(LogMutation::EpochStart { epoch }) {
+            return;
+        }
+        self.core.mutation = None;
+        self.assume_role(cx, effects);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.on_epoch_start_persisted(&mut self.core, cx, epoch, effects);
         }
     }
 

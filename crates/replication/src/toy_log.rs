@@ -71,6 +71,21 @@ impl ToyLog {
         self.durable = self.durable.min(to);
     }
 
+    /// Drops what lies below `to`; the epoch in force there begins there now.
+    pub(crate) fn advance_start(&mut self, to: Offset) {
+        if to <= self.start {
+            return;
+        }
+        self.records.drain(..index(self, to));
+        self.start = to;
+        self.durable = self.durable.max(to);
+        let below = self.epochs.iter().rposition(|entry| entry.start_offset <= to);
+        if let Some(below) = below {
+            self.epochs.drain(..below);
+            self.epochs[0].start_offset = to;
+        }
+    }
+
     pub(crate) fn restart(&mut self, start: Offset) {
         *self = ToyLog {
             start,

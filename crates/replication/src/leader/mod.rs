@@ -9,7 +9,7 @@ use strom_types::{LeaderEpoch, Mono, Offset};
 
 use crate::effect::Effect;
 use crate::metadata::RecoveryState;
-use crate::replica::{Context, Core};
+use crate::replica::{Context, Core, LogMutation};
 
 pub(crate) use isr::PendingIsr;
 pub(crate) use progress::Progress;
@@ -53,6 +53,7 @@ impl Leader {
         };
         leader.adopt_replicas(core, cx.at.now);
         if core.rules.persist_epoch_start {
+            core.mutation = Some(LogMutation::EpochStart { epoch: leader.epoch });
             effects.push(Effect::AssignEpochStart {
                 epoch: leader.epoch,
                 offset: leader.start_offset,

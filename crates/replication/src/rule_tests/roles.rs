@@ -68,6 +68,26 @@ fn e3_a_new_leader_waits_for_the_append_in_flight() {
     );
 }
 
+/// Found by the model: the entry would have named an epoch the log never got from its new leader.
+#[test]
+fn e3_a_role_after_a_leadership_waits_for_its_epoch_start() {
+    let mut bench = Bench::new(ToyLog::of(&[(1, 4)]));
+    bench.apply(|p| {
+        p.leader = Some(ME);
+        p.leader_epoch = LeaderEpoch(3);
+    });
+    let effects = bench.follow(B2, 4);
+    assert!(matches!(effects[..], [Effect::FailWaiters { .. }]), "{effects:?}");
+    bench.log.assign_epoch(LeaderEpoch(3), 4);
+    let effects = bench.step(Event::EpochStartPersisted {
+        epoch: LeaderEpoch(3),
+    });
+    assert!(
+        matches!(effects[..], [Effect::SendPosition { position, .. }] if position.last_fetched_epoch == LeaderEpoch(3)),
+        "{effects:?}"
+    );
+}
+
 #[test]
 fn e4_each_new_epoch_asks_the_same_leader_anew_kafka_7164() {
     let mut bench = Bench::new(ToyLog::of(&[(1, 4)]));
