@@ -174,3 +174,19 @@ pub(crate) fn client_error(append_error: ErrorCode) -> ErrorCode {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_append_error_reads_as_a_success() {
+        for &error in ErrorCode::ALL {
+            let told = client_error(error);
+            assert!(
+                !told.is_none() && told.kafka_code().is_some(),
+                "{error} is told as {told}"
+            );
+        }
+    }
+}

@@ -41,3 +41,34 @@ pub fn parse_subscribed_topics(mut metadata: &[u8]) -> Result<Vec<String>, Subsc
     }
     Ok(topics)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Parsed = Result<Vec<String>, SubscriptionError>;
+
+    #[test]
+    fn subscriptions() {
+        use SubscriptionError::{BadLength, NegativeVersion, NotUtf8, Truncated};
+        let topics = |names: &[&str]| Ok(names.iter().map(|name| (*name).to_owned()).collect());
+        let cases: [(&[u8], Parsed); 10] = [
+            (b"\0\0\0\0\0\0\xff\xff\xff\xff", topics(&[])),
+            (
+                b"\0\x03\0\0\0\x02\0\x01t\0\x02uv later fields",
+                topics(&["t", "uv"]),
+            ),
+            (b"", Err(Truncated)),
+            (b"\0\0\0\0", Err(Truncated)),
+            (b"\xff\xff\0\0\0\0", Err(NegativeVersion(-1))),
+            (b"\0\0\xff\xff\xff\xff", Err(BadLength(-1))),
+            (b"\0\0\x7f\xff\xff\xff\0\x01t", Err(BadLength(i32::MAX))),
+            (b"\0\0\0\0\0\x01\xff\xffzz", Err(BadLength(-1))),
+            (b"\0\0\0\0\0\x01\0\x09t", Err(Truncated)),
+            (b"\0\0\0\0\0\x01\0\x01\xff", Err(NotUtf8)),
+        ];
+        for (bytes, want) in cases {
+            assert_eq!(parse_subscribed_topics(bytes), want, "{bytes:?}");
+        }
+    }
+}

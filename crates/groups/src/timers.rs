@@ -58,9 +58,25 @@ impl Timers {
         self.deadlines.clear();
         self.queue.clear();
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_deadline_of_a_timer_counts() {
+        let mut timers = Timers::default();
+        let session = Timer::Session(Arc::from("g"), Arc::from("m"));
+        timers.schedule(session.clone(), Mono(5));
+        timers.schedule(Timer::OffsetExpiry, Mono(7));
+        timers.schedule(session.clone(), Mono(9));
+        assert_eq!(timers.pop_due(Mono(6)), None);
+        assert_eq!(timers.next(), Some(Mono(7)));
+        assert_eq!(timers.pop_due(Mono(9)), Some(Timer::OffsetExpiry));
+        assert_eq!(timers.pop_due(Mono(9)), Some(session.clone()));
+        timers.schedule(session.clone(), Mono(10));
+        timers.cancel(&session);
+        assert_eq!((timers.next(), timers.deadlines.len()), (None, 0));
     }
 }

@@ -284,8 +284,10 @@ impl World {
                     vec!["t", "u"]
                 }
             }
-            // A stable client's subscription changed, or the leader saw new partitions.
-            94..97 if self.clients[index].phase == Phase::Settled => self.join(index),
+            // The subscription changed, the leader saw new partitions, or the client lost patience with a join.
+            94..97 if matches!(self.clients[index].phase, Phase::Settled | Phase::Joining(_)) => {
+                self.join(index)
+            }
             97 => {
                 let request = self.ask(index);
                 let groups = GROUPS.map(str::to_owned).to_vec();
