@@ -26,8 +26,11 @@ pub use gateway::{GatewayImage, GatewayListener};
 pub use partition::PartitionState;
 pub use topic::TopicImage;
 
+pub(crate) use partition::uuid_bytes;
+pub(crate) use snapshot::config_record;
+
 /// The keys and values of one dynamic config resource.
-pub type ConfigMap = OrdMap<String, String>;
+pub type DynamicConfigs = OrdMap<String, String>;
 
 /// The cluster at one raft index. Clones share their maps: a clone costs a dozen reference counts, and changing the
 /// clone copies only the paths it touches.
@@ -40,7 +43,7 @@ pub struct Image {
     topic_names: OrdMap<Arc<str>, TopicId>,
     brokers: OrdMap<BrokerId, Arc<BrokerImage>>,
     gateways: OrdMap<Uuid, Arc<GatewayImage>>,
-    configs: OrdMap<ConfigResource, ConfigMap>,
+    configs: OrdMap<ConfigResource, DynamicConfigs>,
     features: OrdMap<String, i32>,
     next_producer_id: i64,
     partition_count: usize,
@@ -133,12 +136,12 @@ impl Image {
     }
 
     /// The dynamic keys of a resource; `None` when it has none.
-    pub fn config(&self, resource: &ConfigResource) -> Option<&ConfigMap> {
+    pub fn config(&self, resource: &ConfigResource) -> Option<&DynamicConfigs> {
         self.configs.get(resource)
     }
 
     /// Every resource that has dynamic keys.
-    pub fn configs(&self) -> impl Iterator<Item = (&ConfigResource, &ConfigMap)> {
+    pub fn configs(&self) -> impl Iterator<Item = (&ConfigResource, &DynamicConfigs)> {
         self.configs.iter()
     }
 

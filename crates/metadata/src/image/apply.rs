@@ -106,13 +106,27 @@ impl Image {
         Ok(id)
     }
 
+    /// For a draft: applies a record without keeping book of what it touches.
+    pub(crate) fn apply_one(&mut self, record: &v1::MetadataRecord) -> Result<(), ImageError> {
+        self.apply_record(record, &mut Touched::default())
+    }
+
     fn apply_partition(&mut self, record: &v1::PartitionRecord) -> Result<TopicIdPartition, ImageError> {
         let key = topic_id_partition(&record.topic_id, record.partition)?;
+        let state = PartitionState::from_record(key, record)?;
+        self.put_partition(key, state)?;
+        Ok(key)
+    }
+
+    pub(crate) fn put_partition(
+        &mut self,
+        key: TopicIdPartition,
+        state: PartitionState,
+    ) -> Result<(), ImageError> {
         let topic = self
             .topics
             .get_mut(&key.topic_id)
             .ok_or(ImageError::UnknownTopic(key.topic_id))?;
-        let state = PartitionState::from_record(key, record)?;
         match topic.partitions.get(&key.partition) {
             Some(old) if state.leader_epoch < old.leader_epoch => {
                 return Err(ImageError::Partition(key, "leader epochs never go back"));
@@ -129,7 +143,7 @@ impl Image {
         Arc::make_mut(topic)
             .partitions
             .insert(key.partition, Arc::new(state));
-        Ok(key)
+        Ok(())
     }
 
     fn apply_broker(&mut self, record: &v1::BrokerRecord) -> Result<BrokerId, ImageError> {

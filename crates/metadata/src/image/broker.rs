@@ -45,7 +45,7 @@ impl BrokerImage {
         !self.directories.is_empty() && self.directories.iter().all(|dir| !dir.online)
     }
 
-    pub(super) fn from_record(
+    pub(crate) fn from_record(
         record: &v1::BrokerRecord,
         index: MetadataOffset,
     ) -> Result<Self, MalformedField> {
@@ -109,7 +109,7 @@ pub(super) fn broker_id(number: i32) -> Result<BrokerId, MalformedField> {
     Ok(BrokerId(number))
 }
 
-pub(crate) fn directories(records: &[v1::LogDirectory]) -> Result<Vec<LogDirectory>, MalformedField> {
+fn directories(records: &[v1::LogDirectory]) -> Result<Vec<LogDirectory>, MalformedField> {
     let read = |record: &v1::LogDirectory| {
         Ok(LogDirectory {
             id: uuid(&record.directory_id)?,
@@ -119,7 +119,7 @@ pub(crate) fn directories(records: &[v1::LogDirectory]) -> Result<Vec<LogDirecto
     records.iter().map(read).collect()
 }
 
-pub(crate) fn directory_records(directories: &[LogDirectory]) -> Vec<v1::LogDirectory> {
+fn directory_records(directories: &[LogDirectory]) -> Vec<v1::LogDirectory> {
     let write = |dir: &LogDirectory| v1::LogDirectory {
         directory_id: uuid_bytes(&dir.id),
         online: dir.online,

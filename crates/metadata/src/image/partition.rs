@@ -154,6 +154,6 @@ pub(super) fn uuid(bytes: &Bytes) -> Result<Uuid, MalformedField> {
     Uuid::from_slice(bytes).map_err(|_| MalformedField { field: "uuid" })
 }
 
-pub(super) fn uuid_bytes(uuid: &Uuid) -> Bytes {
+pub(crate) fn uuid_bytes(uuid: &Uuid) -> Bytes {
     Bytes::copy_from_slice(uuid.as_bytes())
 }
