@@ -87,7 +87,7 @@ impl World {
     fn new(seed: u64) -> World {
         let mut rng = Rng(seed);
         let config = Config {
-            group_initial_rebalance_delay_ms: i32::try_from(rng.below(3_000)).unwrap(),
+            group_initial_rebalance_delay_ms: i32::try_from(rng.below(3_000)).expect("in range"),
             ..Config::default()
         };
         let clients = (0..CLIENTS).map(|index| Client {
@@ -199,7 +199,7 @@ impl World {
         let partition = OffsetCommitPartition {
             topic: "t".to_owned(),
             topic_id: TopicId::ZERO,
-            partition: i32::try_from(self.rng.below(3)).unwrap(),
+            partition: i32::try_from(self.rng.below(3)).expect("in range"),
             offset: self.next_offset,
             leader_epoch: LeaderEpoch::NONE,
             metadata: String::new(),
@@ -247,7 +247,7 @@ impl World {
     }
 
     fn chaos_step(&mut self) {
-        let index = usize::try_from(self.rng.below(CLIENTS as u64)).unwrap();
+        let index = usize::try_from(self.rng.below(CLIENTS as u64)).expect("in range");
         match self.rng.below(100) {
             0..30 => self.act(index),
             30..45 => {

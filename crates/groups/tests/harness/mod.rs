@@ -40,7 +40,7 @@ impl Shell {
     }
 
     pub fn wall(&self) -> WallMs {
-        WallMs(i64::try_from(self.now.0 / 1_000_000).unwrap() + 1_000_000)
+        WallMs(i64::try_from(self.now.0 / 1_000_000).expect("in range") + 1_000_000)
     }
 
     pub fn request(&mut self) -> RequestId {
@@ -136,9 +136,9 @@ impl Shell {
 pub fn subscription(topics: &[&str]) -> Bytes {
     let mut out = BytesMut::new();
     out.put_i16(1);
-    out.put_i32(i32::try_from(topics.len()).unwrap());
+    out.put_i32(i32::try_from(topics.len()).expect("in range"));
     for topic in topics {
-        out.put_i16(i16::try_from(topic.len()).unwrap());
+        out.put_i16(i16::try_from(topic.len()).expect("in range"));
         out.put_slice(topic.as_bytes());
     }
     out.put_i32(-1); // user data
