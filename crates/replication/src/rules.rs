@@ -39,6 +39,8 @@ rules! {
     fetch_broker_epoch,
     /// Check 6: a diverging follower gets no records and is not counted (KAFKA-13141).
     check_divergence,
+    /// [+] A follower whose whole log ends at the leader's log start, in an epoch the leader has nothing of, begins anew.
+    refuse_unverifiable,
     /// F1: replies to an older state of the follower are dropped (KIP-320).
     match_replies,
     /// F2: truncation by epoch, never to the own high watermark (KIP-101).

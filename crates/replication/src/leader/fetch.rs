@@ -5,8 +5,20 @@ use strom_types::{BrokerEpoch, ErrorCode, LeaderEpoch};
 use super::Leader;
 use crate::divergence::{Prefix, check_prefix};
 use crate::effect::{Effect, FetchAnswer};
-use crate::event::FollowerFetch;
+use crate::event::{FetchPosition, FollowerFetch};
 use crate::replica::{Context, Core};
+
+/// [+] All the follower holds lies below the log start, in an epoch of which nothing is left here: its records may be
+/// of another history than those that were deleted. It must drop them, or could show them, as leader too.
+fn is_unverifiable(core: &Core, cx: &Context<'_>, position: &FetchPosition) -> bool {
+    position.log_start < position.fetch_offset
+        && position.fetch_offset == core.log.start
+        && position.last_fetched_epoch < core.log.latest_epoch
+        && cx
+            .log
+            .end_offset_for_epoch(position.last_fetched_epoch)
+            .is_some_and(|end| end.end_offset <= core.log.start)
+}
 
 impl Leader {
     pub(crate) fn on_follower_fetch(
@@ -75,6 +87,9 @@ impl Leader {
         }
         // 6
         if core.rules.check_divergence {
+            if core.rules.refuse_unverifiable && is_unverifiable(core, cx, position) {
+                return Err(refuse(ErrorCode::OffsetOutOfRange));
+            }
             return match check_prefix(cx.log, position.last_fetched_epoch, position.fetch_offset) {
                 Prefix::Shared => Ok(()),
                 Prefix::Unknown => Err(refuse(ErrorCode::OffsetOutOfRange)),

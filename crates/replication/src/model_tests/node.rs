@@ -105,6 +105,25 @@ impl Node {
         }
     }
 
+    pub(super) fn describe(&self) -> String {
+        let Some(replica) = &self.replica else {
+            return format!("{} is down", self.id);
+        };
+        let log = &self.log;
+        format!(
+            "{} {:?} of {:?}, log {}..{} synced {} epochs {:?}, hw {}, asks {:?}",
+            self.id,
+            replica.role(),
+            replica.leader(),
+            log.start,
+            log.end(),
+            log.durable,
+            log.epochs,
+            replica.high_watermark(),
+            replica.fetch_position()
+        )
+    }
+
     pub(super) fn write_checkpoint(&mut self) {
         if let Some(replica) = &self.replica {
             self.checkpoint = replica.high_watermark();

@@ -13,6 +13,9 @@ use super::rng::Rng;
 use crate::toy_log::ToyRecord;
 use crate::*;
 
+fn trace() -> bool {
+    std::env::var("TRACE").is_ok()
+}
 const CONTROLLER_LIFE: BrokerEpoch = BrokerEpoch(-7);
 
 pub(super) struct World {
@@ -24,6 +27,8 @@ pub(super) struct World {
     pub(super) net: Net,
     pub(super) checks: Checks,
     pub(super) faults: bool,
+    pub(super) load: bool,
+    turns: u64,
     next_value: u64,
 }
 
@@ -38,13 +43,17 @@ impl World {
             net: Net::new(),
             checks: Checks::default(),
             faults: true,
+            load: true,
+            turns: 0,
             next_value: 1,
         }
     }
 
     pub(super) fn turn(&mut self) -> Verdict {
         self.now = Mono(self.now.0 + self.rng.range(1, 8) * MS);
-        if self.faults {
+        self.turns += 1;
+        // A quarter of the time is quiet, so that recovery is seen too.
+        if self.faults && self.turns % 200 < 150 {
             self.inject();
         }
         self.controller.fence_silent(self.now);
@@ -63,21 +72,33 @@ impl World {
     fn inject(&mut self) {
         let i = self.rng.index(self.nodes.len());
         let id = self.nodes[i].id;
-        if self.rng.one_in(40) {
+        if self.rng.one_in(50) {
             self.controller.move_leader(&mut self.rng);
         }
-        if self.rng.one_in(60) && self.nodes[i].replica.is_some() {
+        if self.rng.one_in(110) && self.nodes[i].replica.is_some() {
             let up_at = Mono(self.now.0 + self.rng.range(5, 250) * MS);
             self.nodes[i].crash(&mut self.rng, up_at);
+            if trace() {
+                println!(
+                    "{} n{i} crash log {}..{} {:?}",
+                    self.now.0 / 1000000,
+                    self.nodes[i].log.start,
+                    self.nodes[i].log.end(),
+                    self.nodes[i].log.epochs
+                );
+            }
             let others = self.controller.candidates().iter().any(|other| *other != id);
             if self.rng.one_in(6) && others && !self.nodes.iter().any(|node| node.wiped) {
                 self.nodes[i].wipe();
+                if trace() {
+                    println!("wiped n{i}");
+                }
             }
         }
-        if self.rng.one_in(80) {
+        if self.rng.one_in(140) {
             self.nodes[i].paused_until = Mono(self.now.0 + self.rng.range(5, 600) * MS);
         }
-        if self.rng.one_in(50) {
+        if self.rng.one_in(90) {
             let peers = [
                 Peer::Broker(BrokerId(0)),
                 Peer::Broker(BrokerId(1)),
@@ -179,6 +200,9 @@ impl World {
             partition: entry.partition,
             brokers: entry.brokers,
         };
+        if trace() {
+            println!("{} n{i} applies {:?}", self.now.0 / 1000000, event);
+        }
         self.feed(i, event, &[])
     }
 
@@ -225,7 +249,7 @@ impl World {
         else {
             return Ok(());
         };
-        if !busy {
+        if !busy || !self.load {
             return Ok(());
         }
         let value = self.next_value;
@@ -398,6 +422,18 @@ impl World {
             let mut effects = Vec::new();
             replica.step(at, &node.log, event, &mut effects);
             for effect in effects {
+                if trace()
+                    && !matches!(
+                        effect,
+                        Effect::AnswerFetch {
+                            answer: FetchAnswer::Serve { .. },
+                            ..
+                        } | Effect::SendPosition { restart: false, .. }
+                            | Effect::RetryFetch { .. }
+                    )
+                {
+                    println!("{} n{i} life{} {:?}", now.0 / 1000000, self.nodes[i].life, effect);
+                }
                 self.carry_out(i, effect, &mut events)?;
             }
             self.check_high_watermark(i)?;

@@ -189,21 +189,23 @@ fn f4_truncation_below_the_high_watermark_stops_the_replica_unless_recovering() 
 }
 
 #[test]
-fn f5_a_log_below_the_leaders_start_begins_anew_there() {
-    let mut bench = following(&[(1, 4)]);
-    let mut refused = reply(4, ReplyBody::Error(ErrorCode::OffsetOutOfRange));
-    refused.log_start = 100;
-    assert_eq!(
-        bench.step(Event::FetchReply(refused)),
-        [Effect::RestartAt { start: 100 }]
-    );
-    bench.log.restart(100);
-    let effects = bench.step(Event::LogMutated);
-    assert_eq!(bench.hw(), 100);
-    assert!(matches!(
-        effects[..],
-        [_, Effect::SendPosition { restart: true, .. }]
-    ));
+fn f5_a_log_up_to_the_leaders_start_begins_anew_there() {
+    for start in [4, 100] {
+        let mut bench = following(&[(1, 4)]);
+        let mut refused = reply(4, ReplyBody::Error(ErrorCode::OffsetOutOfRange));
+        refused.log_start = start;
+        assert_eq!(
+            bench.step(Event::FetchReply(refused)),
+            [Effect::RestartAt { start }]
+        );
+        bench.log.restart(start);
+        let effects = bench.step(Event::LogMutated);
+        assert_eq!(bench.hw(), start);
+        assert!(matches!(
+            effects[..],
+            [_, Effect::SendPosition { restart: true, .. }]
+        ));
+    }
 }
 
 #[test]

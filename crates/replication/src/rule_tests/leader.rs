@@ -69,6 +69,31 @@ fn check_6_a_diverging_follower_gets_the_divergence_alone_kafka_13141() {
     );
 }
 
+/// Found by the model: records 26-28 of a lost leadership survived in a follower because the leader, whose own 26-28
+/// were deleted, had no epoch left to compare them with.
+#[test]
+fn a_follower_the_log_start_leaves_nothing_to_compare_with_begins_anew() {
+    let mut log = ToyLog::of(&[(1, 26), (3, 3), (4, 5)]);
+    log.advance_start(29);
+    let mut bench = leading(log);
+    let effects = bench.fetch(B2, 5, 2, 40, 40);
+    let cut = EpochEnd {
+        epoch: LeaderEpoch(2),
+        end_offset: 29,
+    };
+    assert!(
+        matches!(effects[..], [Effect::AnswerFetch { answer: FetchAnswer::Diverging { end, .. }, .. }] if end == cut),
+        "{effects:?}"
+    );
+    assert_eq!(
+        refusal(&bench.fetch(B2, 5, 2, 29, 29)),
+        Some(ErrorCode::OffsetOutOfRange)
+    );
+    let mut empty = fetch(B2, 5, -1, 29, 29);
+    empty.position.log_start = 29;
+    assert_eq!(refusal(&bench.step(Event::FollowerFetch(empty))), None);
+}
+
 #[test]
 fn hw_is_the_least_fsynced_offset_of_the_isr() {
     let mut bench = leading(ToyLog::default());
