@@ -6,61 +6,17 @@ mod harness;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
+use harness::model::{Client, Phase, Rng};
 use harness::{Shell, subscription};
 use strom_groups::{
-    Config, Coordinator, Event, FetchedOffset, GroupFilter, GroupState, Heartbeat, JoinGroup, JoinGroupReply,
-    LeaveGroup, LeavingMember, MemberAssignment, OffsetCommit, OffsetCommitPartition, Protocol, Record,
-    Reply, RequestId, SyncGroup,
+    Config, Coordinator, Event, FetchedOffset, GroupFilter, GroupState, Heartbeat, JoinGroup, LeaveGroup,
+    LeavingMember, MemberAssignment, OffsetCommit, OffsetCommitPartition, Protocol, Record, Reply, RequestId,
+    SyncGroup,
 };
 use strom_types::{ErrorCode, LeaderEpoch, TopicId};
 
 const GROUPS: [&str; 2] = ["g", "h"];
 const CLIENTS: usize = 8;
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
-#[derive(Clone, PartialEq, Debug)]
-enum Phase {
-    Dead,
-    /// Must send JoinGroup.
-    Out,
-    Joining(RequestId),
-    /// Must send SyncGroup; the leader with everybody's part.
-    Joined(Vec<MemberAssignment>),
-    Syncing(RequestId),
-    Settled,
-}
-
-struct Client {
-    group: &'static str,
-    name: String,
-    instance: Option<String>,
-    require_known_member_id: bool,
-    member_id: String,
-    generation: i32,
-    topics: Vec<&'static str>,
-    phase: Phase,
-}
 
 /// Who asked what: to judge each answer, and to hand it to a client that still waits for it.
 #[derive(Clone)]
@@ -286,7 +242,7 @@ impl World {
             }
             // The subscription changed, the leader saw new partitions, or the client lost patience with a join.
             94..97 if matches!(self.clients[index].phase, Phase::Settled | Phase::Joining(_)) => {
-                self.join(index)
+                self.join(index);
             }
             97 => {
                 let request = self.ask(index);
@@ -429,52 +385,6 @@ impl World {
                 self.shell.coordinator.fetch_all_offsets(group)
             );
         }
-    }
-}
-
-impl Client {
-    fn joined(&mut self, join: &JoinGroupReply) {
-        match join.error {
-            ErrorCode::None => {
-                self.member_id = join.member_id.to_string();
-                self.generation = join.generation;
-                let parts = join
-                    .members
-                    .iter()
-                    .filter(|_| !join.skip_assignment)
-                    .map(|member| {
-                        let owner = member.group_instance_id.as_ref().unwrap_or(&member.member_id);
-                        MemberAssignment {
-                            member_id: member.member_id.to_string(),
-                            assignment: Bytes::from(format!("{}/{owner}", join.generation)),
-                        }
-                    });
-                self.phase = Phase::Joined(parts.collect());
-            }
-            ErrorCode::MemberIdRequired => {
-                self.member_id = join.member_id.to_string();
-                self.phase = Phase::Out;
-            }
-            error => self.obey(error),
-        }
-    }
-
-    /// What an error makes a consumer do.
-    fn obey(&mut self, error: ErrorCode) {
-        match error {
-            ErrorCode::None => return,
-            ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => {
-                self.member_id.clear();
-                self.generation = -1;
-            }
-            ErrorCode::IllegalGeneration
-            | ErrorCode::RebalanceInProgress
-            | ErrorCode::CoordinatorNotAvailable
-            | ErrorCode::NotCoordinator
-            | ErrorCode::UnknownServerError => {}
-            error => panic!("{}: unexpected {error}", self.name),
-        }
-        self.phase = Phase::Out;
     }
 }
 

@@ -1,6 +1,8 @@
 //! A shell for the coordinator in tests: a clock, a log, and printed effects.
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its own part.
 
+pub mod model;
+pub mod print;
 pub mod script;
 
 use std::collections::{BTreeMap, VecDeque};
