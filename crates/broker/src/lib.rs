@@ -1,1 +1,19 @@
-//! Placeholder until the crate lands.
+//! The broker service: partition logs and their replicas, the data path, the group coordinator.
+
+mod app;
+mod broker;
+mod config;
+mod data;
+mod error;
+mod grpc;
+mod life;
+mod log_events;
+mod metrics;
+mod partition;
+mod partitions;
+mod producer_ids;
+mod shared;
+
+pub use app::{App, Environment};
+pub use config::BrokerConfig;
+pub use error::BrokerError;

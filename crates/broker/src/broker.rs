@@ -1,0 +1,122 @@
+//! A running broker, as its tasks and services share it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strom_client::{ControllerClient, MetadataCache};
+use strom_log::LogDir;
+use strom_runtime::Clock;
+use strom_types::{BrokerEpoch, BrokerId};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::config::BrokerConfig;
+use crate::data::Lanes;
+use crate::metrics::Metrics;
+use crate::partitions::Partitions;
+use crate::producer_ids::ProducerIds;
+use crate::shared::Shared;
+
+/// Room in the write queue is looked for at least this often, should a wake-up be missed.
+const ROOM_CHECK: Duration = Duration::from_millis(20);
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Broker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Arc<BrokerConfig>,
+    epoch: BrokerEpoch,
+    dir: Arc<LogDir>,
+    shared: Arc<Shared>,
+    partitions: Arc<Partitions>,
+    metadata: MetadataCache,
+    lanes: Lanes,
+    producer_ids: ProducerIds,
+    write_room: Arc<Notify>,
+}
+
+/// What a broker is made of.
+pub(crate) struct Parts {
+    pub config: Arc<BrokerConfig>,
+    pub epoch: BrokerEpoch,
+    pub dir: Arc<LogDir>,
+    pub shared: Arc<Shared>,
+    pub partitions: Arc<Partitions>,
+    pub metadata: MetadataCache,
+    pub controller: ControllerClient,
+    pub write_room: Arc<Notify>,
+}
+
+impl Broker {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let producer_ids = ProducerIds::new(parts.controller, parts.config.broker_id, parts.epoch);
+        let inner = Inner {
+            config: parts.config,
+            epoch: parts.epoch,
+            dir: parts.dir,
+            shared: parts.shared,
+            partitions: parts.partitions,
+            metadata: parts.metadata,
+            lanes: Lanes::default(),
+            producer_ids,
+            write_room: parts.write_room,
+        };
+        Broker {
+            inner: Arc::new(inner),
+        }
+    }
+
+    pub(crate) fn id(&self) -> BrokerId {
+        self.inner.config.broker_id
+    }
+
+    pub(crate) fn epoch(&self) -> BrokerEpoch {
+        self.inner.epoch
+    }
+
+    pub(crate) fn config(&self) -> &BrokerConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        self.inner.shared.clock()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.inner.shared.metrics()
+    }
+
+    pub(crate) fn dir(&self) -> &Arc<LogDir> {
+        &self.inner.dir
+    }
+
+    pub(crate) fn partitions(&self) -> &Partitions {
+        &self.inner.partitions
+    }
+
+    pub(crate) fn metadata(&self) -> &MetadataCache {
+        &self.inner.metadata
+    }
+
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.inner.lanes
+    }
+
+    pub(crate) fn producer_ids(&self) -> &ProducerIds {
+        &self.inner.producer_ids
+    }
+
+    /// Waits while more bytes are queued for the disk than may be: producers feel the disk's pace.
+    pub(crate) async fn wait_for_write_room(&self) {
+        while self.inner.dir.queued_bytes() >= self.inner.config.write_queue_bytes_max {
+            let _ = timeout(ROOM_CHECK, self.inner.write_room.notified()).await;
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a broker is told at its start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use strom_runtime::Settings;
+use strom_types::BrokerId;
+
+/// Sizes are bytes. See docs/configuration.md for the keys.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// The static layer of the configuration: below the dynamic configs of the cluster.
+    pub settings: Settings,
+    pub broker_id: BrokerId,
+    /// Expected cluster; `None` = whichever the controllers have.
+    pub cluster_id: Option<String>,
+    pub rack: Option<String>,
+    /// What other services are told: host:port, unix:///path, or local:name within one process.
+    pub endpoint: String,
+    pub data_dir: PathBuf,
+    pub disk_reserve_bytes: u64,
+    /// Appended bytes that may wait for the disk.
+    pub write_queue_bytes_max: usize,
+    /// Recently appended bytes kept for readers.
+    pub tail_cache_bytes_max: usize,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_time_max: Duration,
+    /// `replica.high.watermark.checkpoint.interval.ms`.
+    pub checkpoint_interval: Duration,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+    /// How long a controlled shutdown may take before the broker stops without it.
+    pub controlled_shutdown_max: Duration,
+}
+
+impl BrokerConfig {
+    pub fn from_settings(
+        settings: &Settings,
+        broker_id: BrokerId,
+        endpoint: String,
+        data_dir: PathBuf,
+    ) -> Self {
+        BrokerConfig {
+            settings: settings.clone(),
+            broker_id,
+            cluster_id: settings.text("strom.cluster.id"),
+            rack: settings.text("broker.rack"),
+            endpoint,
+            data_dir,
+            disk_reserve_bytes: u64::try_from(settings.int("strom.disk.reserve.bytes")).unwrap_or(0),
+            write_queue_bytes_max: 64 * 1024 * 1024,
+            tail_cache_bytes_max: 32 * 1024 * 1024,
+            replica_lag_time_max: settings
+                .millis("replica.lag.time.max.ms")
+                .unwrap_or(Duration::from_secs(10)),
+            checkpoint_interval: settings
+                .millis("replica.high.watermark.checkpoint.interval.ms")
+                .unwrap_or(Duration::from_secs(5)),
+            producer_id_expiration_ms: settings.int("producer.id.expiration.ms"),
+            controlled_shutdown_max: settings
+                .millis("strom.shutdown.timeout.ms")
+                .unwrap_or(Duration::from_secs(5))
+                .mul_f64(0.6),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Why a broker cannot start or must stop.
+
+use strom_client::CallError;
+use strom_log::LogError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum BrokerError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the controllers refuse this broker: {0}")]
+    Registration(CallError),
+    /// Another process has taken this broker's place; it must not serve any more.
+    #[error("this broker's registration is not valid any more: {0}")]
+    Superseded(String),
+}

@@ -1,0 +1,164 @@
+//! Heartbeats: keep the session at the controllers and the lease here alive, and carry the wish to shut down.
+
+use std::time::Duration;
+
+use strom_client::ControllerClient;
+use strom_proto::convert::error_code;
+use strom_proto::v1;
+use strom_runtime::Shutdown;
+use strom_types::{ErrorCode, MetadataOffset, Mono};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::{debug, info};
+
+use crate::broker::Broker;
+use crate::error::BrokerError;
+
+/// Before the controllers have said what the session is.
+const FIRST_INTERVAL: Duration = Duration::from_millis(100);
+/// Heartbeats per session.
+const PER_SESSION: u32 = 6;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How the controllers see this broker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Standing {
+    /// May serve: registered and not fenced.
+    pub unfenced: bool,
+    /// Leads nothing any more and may stop.
+    pub may_shut_down: bool,
+}
+
+pub(crate) struct Heartbeat {
+    pub broker: Broker,
+    pub controller: ControllerClient,
+    /// The index that this broker's partitions have been brought to.
+    pub applied: watch::Receiver<MetadataOffset>,
+    /// Set to ask for a controlled shutdown.
+    pub want_shutdown: watch::Receiver<bool>,
+    pub standing: watch::Sender<Standing>,
+}
+
+impl Heartbeat {
+    /// Runs until shutdown; the error tells that this life has been ended by the controllers.
+    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<(), BrokerError> {
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            ended = self.beat() => Err(ended),
+        }
+    }
+
+    async fn beat(self) -> BrokerError {
+        loop {
+            let target = self.controller.target();
+            match self.stream().await {
+                Ok(ended) => return ended,
+                Err(reason) => {
+                    debug!(controller = %target, %reason, "heartbeat stream broke; trying another controller")
+                }
+            }
+            self.controller.turn(&target, "");
+            sleep(RECONNECT_PAUSE).await;
+        }
+    }
+
+    /// One stream of heartbeats. `Err` = it broke.
+    async fn stream(&self) -> Result<BrokerError, String> {
+        let mut stub = self.controller.stub().map_err(|e| e.to_string())?;
+        let (sender, requests) = mpsc::channel(4);
+        sender.send(self.heartbeat()).await.map_err(|e| e.to_string())?;
+        let open = timeout(ANSWER_MAX, stub.broker_heartbeat(ReceiverStream::new(requests))).await;
+        let mut replies = open
+            .map_err(|_| "no answer")?
+            .map_err(|s| s.to_string())?
+            .into_inner();
+        let mut every = FIRST_INTERVAL;
+        let mut tick = interval(every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (mut applied, mut want_shutdown) = (self.applied.clone(), self.want_shutdown.clone());
+        let mut last_answer = self.broker.clock().mono();
+        loop {
+            tokio::select! {
+                biased;
+                reply = replies.message() => {
+                    let reply = reply.map_err(|s| s.to_string())?.ok_or("the controller ended it")?;
+                    last_answer = self.broker.clock().mono();
+                    let wanted = self.take(&reply)?;
+                    if let Some(ended) = wanted.1 {
+                        return Ok(ended);
+                    }
+                    if wanted.0 != every {
+                        every = wanted.0;
+                        tick = interval(every);
+                        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+                    }
+                    continue;
+                }
+                _ = tick.tick() => {}
+                // News that the controllers wait for goes out at once.
+                changed = applied.changed(), if !self.standing.borrow().unfenced => changed.map_err(|e| e.to_string())?,
+                changed = want_shutdown.changed() => changed.map_err(|e| e.to_string())?,
+            }
+            if self.broker.clock().mono().since(last_answer) > ANSWER_MAX {
+                return Err("no answer for too long".into());
+            }
+            sender.send(self.heartbeat()).await.map_err(|e| e.to_string())?;
+        }
+    }
+
+    fn heartbeat(&self) -> v1::BrokerHeartbeatRequest {
+        v1::BrokerHeartbeatRequest {
+            broker_id: self.broker.id().get(),
+            broker_epoch: self.broker.epoch().get(),
+            sent_at: self.broker.clock().mono().0,
+            metadata_offset: self.applied.borrow().get(),
+            want_fence: false,
+            want_shutdown: *self.want_shutdown.borrow(),
+            offline_directories: Vec::new(),
+            damaged: self.broker.partitions().damaged(),
+        }
+    }
+
+    /// The interval from now on, and the end of this life if it has come. `Err` = this is not the leader.
+    fn take(&self, reply: &v1::BrokerHeartbeatReply) -> Result<(Duration, Option<BrokerError>), String> {
+        let session = Duration::from_millis(reply.session_timeout_ms.max(100));
+        match error_code(reply.error) {
+            ErrorCode::None => {}
+            ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered => {
+                self.broker.shared().revoke_lease();
+                let code = error_code(reply.error);
+                return Ok((session, Some(BrokerError::Superseded(code.to_string()))));
+            }
+            other => return Err(other.to_string()),
+        }
+        if reply.fenced {
+            self.broker.shared().revoke_lease();
+        } else {
+            self.broker.shared().renew_lease(Mono(reply.sent_at), session);
+        }
+        let standing = Standing {
+            unfenced: !reply.fenced,
+            may_shut_down: reply.may_shut_down,
+        };
+        self.standing.send_if_modified(|known| {
+            let changed = *known != standing;
+            if known.unfenced != standing.unfenced {
+                info!(
+                    unfenced = standing.unfenced,
+                    "the controllers changed this broker's standing"
+                );
+            }
+            *known = standing;
+            changed
+        });
+        // A fenced broker asks often: it waits to serve.
+        let every = if reply.fenced {
+            FIRST_INTERVAL
+        } else {
+            session / PER_SESSION
+        };
+        Ok((every, None))
+    }
+}

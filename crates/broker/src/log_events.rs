@@ -1,0 +1,75 @@
+//! What the log directory reports from its own threads, passed to the partitions.
+
+use std::sync::{Arc, OnceLock};
+
+use strom_log::{LogError, LogListener};
+use strom_replication::Event;
+use strom_runtime::Shutdown;
+use strom_types::{Offset, TopicIdPartition};
+use tokio::sync::Notify;
+use tracing::error;
+
+use crate::metrics::Metrics;
+use crate::partitions::Partitions;
+
+/// The directory is opened before the partitions exist, so they are handed in later.
+pub(crate) struct LogEvents {
+    partitions: OnceLock<Arc<Partitions>>,
+    /// Tells producers that wait for room in the write queue.
+    write_room: Arc<Notify>,
+    metrics: Metrics,
+    /// A broker with a dead directory and no other one stops.
+    shutdown: Shutdown,
+}
+
+impl LogEvents {
+    pub(crate) fn new(write_room: Arc<Notify>, metrics: Metrics, shutdown: Shutdown) -> Arc<Self> {
+        Arc::new(LogEvents {
+            partitions: OnceLock::new(),
+            write_room,
+            metrics,
+            shutdown,
+        })
+    }
+
+    pub(crate) fn attach(&self, partitions: Arc<Partitions>) {
+        // Called once, while the broker is built.
+        let _ = self.partitions.set(partitions);
+    }
+
+    fn advance(&self, logs: &[(TopicIdPartition, Offset)]) {
+        let Some(partitions) = self.partitions.get() else {
+            return;
+        };
+        for (key, _) in logs {
+            if let Some(partition) = partitions.get(*key) {
+                partition.log_advanced();
+            }
+        }
+    }
+}
+
+impl LogListener for LogEvents {
+    fn written(&self, _: &[(TopicIdPartition, Offset)]) {
+        // Acknowledgements rest on the append (page cache mode) or on the flush; only room was gained.
+        self.write_room.notify_waiters();
+    }
+
+    fn flushed(&self, logs: &[(TopicIdPartition, Offset)]) {
+        self.metrics.flush_round();
+        self.advance(logs);
+    }
+
+    fn failed(&self, error: &LogError) {
+        error!(%error, "the log directory is dead for this process's life; the broker stops");
+        for partition in self
+            .partitions
+            .get()
+            .into_iter()
+            .flat_map(|partitions| partitions.all())
+        {
+            partition.step(Event::LogFailed);
+        }
+        self.shutdown.trigger(format!("log directory failed: {error}"));
+    }
+}

@@ -1,0 +1,86 @@
+//! What a broker counts.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use strom_types::ErrorCode;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Code {
+    code: &'static str,
+}
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Metrics {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    messages_in: Counter,
+    refused: Family<Code, Counter>,
+    alarms: Counter,
+    flush_rounds: Counter,
+    isr_changes: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &strom_runtime::Metrics) -> Self {
+        let metrics = Metrics::default();
+        let inner = &metrics.inner;
+        registry.register(|registry| {
+            registry.register(
+                "kafka_server_brokertopicmetrics_messagesin",
+                "Records appended by leaders",
+                inner.messages_in.clone(),
+            );
+            registry.register(
+                "strom_broker_produce_refused",
+                "Batches refused before anything was written, by Kafka's error",
+                inner.refused.clone(),
+            );
+            registry.register(
+                "strom_broker_replica_alarms",
+                "Faults of a replica that an operator must look at",
+                inner.alarms.clone(),
+            );
+            registry.register(
+                "strom_broker_flush_rounds",
+                "Group commits: each makes everything durable that was written meanwhile",
+                inner.flush_rounds.clone(),
+            );
+            registry.register(
+                "strom_broker_isr_changes",
+                "Changes of in-sync replicas asked of the controller",
+                inner.isr_changes.clone(),
+            );
+        });
+        metrics
+    }
+
+    pub(crate) fn appended(&self, records: u64) {
+        self.inner.messages_in.inc_by(records);
+    }
+
+    pub(crate) fn produce_refused(&self, code: ErrorCode) {
+        self.inner
+            .refused
+            .get_or_create(&Code { code: code.name() })
+            .inc();
+    }
+
+    pub(crate) fn alarm(&self) {
+        self.inner.alarms.inc();
+    }
+
+    pub(crate) fn flush_round(&self) {
+        self.inner.flush_rounds.inc();
+    }
+
+    pub(crate) fn isr_change(&self) {
+        self.inner.isr_changes.inc();
+    }
+}

@@ -1,0 +1,32 @@
+//! The partition's log as the replica state machine may ask about it.
+
+use strom_log::Log;
+use strom_replication::{EpochEnd, LogView};
+use strom_types::{LeaderEpoch, Offset};
+
+/// A [`Log`] behind the core's trait. A log that cannot be opened any more answers as an empty one; its next change
+/// fails and takes the replica out of service.
+pub(super) struct View<'a>(pub(super) &'a Log);
+
+impl LogView for View<'_> {
+    fn log_start(&self) -> Offset {
+        self.0.log_start_offset()
+    }
+
+    fn log_end(&self) -> Offset {
+        self.0.log_end_offset()
+    }
+
+    fn durable_end(&self) -> Offset {
+        self.0.durable_offset()
+    }
+
+    fn latest_epoch(&self) -> LeaderEpoch {
+        self.0.latest_epoch()
+    }
+
+    fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        let (epoch, end_offset) = self.0.end_offset_for_epoch(epoch).ok().flatten()?;
+        Some(EpochEnd { epoch, end_offset })
+    }
+}

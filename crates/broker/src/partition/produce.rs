@@ -1,0 +1,128 @@
+//! Produce: validation outside the lock, admission and append under it, the acknowledgement when it is due.
+
+use bytes::Bytes;
+use strom_config::{Compression as ConfigCompression, TimestampType, TopicConfig};
+use strom_log::LeaderAppend;
+use strom_records::{Codec, Compression, InvalidBatch, ProducePolicy, validate_produce};
+use strom_replication::{AckWait, Acks, Event};
+use strom_types::{ErrorCode, WallMs};
+
+use super::{Ack, Partition};
+
+/// What a produce request says of all its partitions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProduceTerms {
+    pub acks: Acks,
+    pub zstd_allowed: bool,
+}
+
+impl Partition {
+    /// Appends one batch; `ack` is completed when its terms are met. `Err` = refused before anything was written, with
+    /// `ack` untouched.
+    pub(crate) fn produce(&self, records: &Bytes, terms: ProduceTerms, ack: Ack) -> Result<(), ProduceError> {
+        let now = self.shared.clock().wall();
+        let config = self.config();
+        let batch = validate_produce(records, &policy(&config, terms, now))?;
+        let log_append_time = config.timestamp_type == TimestampType::LogAppendTime;
+        // The log stamps the append time itself, beside the offset, without touching the records.
+        let records = match config.compression {
+            ConfigCompression::Producer if log_append_time => records.clone(),
+            _ => batch.into_bytes(),
+        };
+        let mut inner = self.inner.lock();
+        let leader_epoch = inner.replica.admit_produce(self.moment(), terms.acks, None)?;
+        let by = LeaderAppend {
+            leader_epoch,
+            now,
+            log_append_time,
+        };
+        let info = self.log.append_as_leader(records, by).map_err(|error| {
+            tracing::debug!(topic = %self.topic, partition = self.key.partition, %error, "append refused");
+            error.code()
+        })?;
+        let wait = AckWait {
+            acks: terms.acks,
+            leader_epoch,
+            last_offset: info.last_offset,
+        };
+        inner.acks.push(wait, info, ack);
+        self.step_locked(&mut inner, Event::LogAdvanced);
+        if info.duplicate || terms.acks != Acks::All {
+            // What it waits for may have happened already.
+            self.settle(&mut inner);
+        }
+        drop(inner);
+        self.shared
+            .metrics()
+            .appended(records_len(info.base_offset, info.last_offset));
+        Ok(())
+    }
+}
+
+/// A refusal before anything was written: definite.
+#[derive(Debug)]
+pub(crate) enum ProduceError {
+    Invalid(InvalidBatch),
+    Refused(ErrorCode),
+}
+
+impl ProduceError {
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            ProduceError::Invalid(error) => error.code(),
+            ProduceError::Refused(code) => *code,
+        }
+    }
+}
+
+impl From<InvalidBatch> for ProduceError {
+    fn from(error: InvalidBatch) -> Self {
+        ProduceError::Invalid(error)
+    }
+}
+
+impl From<ErrorCode> for ProduceError {
+    fn from(code: ErrorCode) -> Self {
+        ProduceError::Refused(code)
+    }
+}
+
+fn records_len(base: i64, last: i64) -> u64 {
+    u64::try_from(last - base + 1).unwrap_or(0)
+}
+
+fn policy(config: &TopicConfig, terms: ProduceTerms, now: WallMs) -> ProducePolicy {
+    let size = |bytes: i64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    ProducePolicy {
+        max_message_bytes: size(config.max_message_bytes),
+        segment_bytes: size(config.segment_bytes),
+        timestamp_type: match config.timestamp_type {
+            TimestampType::CreateTime => strom_records::TimestampType::CreateTime,
+            TimestampType::LogAppendTime => strom_records::TimestampType::LogAppendTime,
+        },
+        timestamp_before_max_ms: config.timestamp_before_max_ms,
+        timestamp_after_max_ms: config.timestamp_after_max_ms,
+        recompress: recompress(config.compression),
+        compacted: config.cleanup_policy.compact,
+        zstd_allowed: terms.zstd_allowed,
+        transactional_allowed: false,
+        ..ProducePolicy::defaults(now)
+    }
+}
+
+fn recompress(compression: ConfigCompression) -> Option<Compression> {
+    let with = |codec, level: i32| {
+        Some(Compression {
+            codec,
+            level: (level != -1).then_some(level),
+        })
+    };
+    match compression {
+        ConfigCompression::Producer => None,
+        ConfigCompression::Uncompressed => Some(Compression::NONE),
+        ConfigCompression::Gzip { level } => with(Codec::Gzip, level),
+        ConfigCompression::Snappy => with(Codec::Snappy, -1),
+        ConfigCompression::Lz4 { level } => with(Codec::Lz4, level),
+        ConfigCompression::Zstd { level } => with(Codec::Zstd, level),
+    }
+}

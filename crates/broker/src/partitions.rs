@@ -1,0 +1,328 @@
+//! The partitions that this broker has a replica of, kept in step with the metadata.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use strom_client::MetadataChange;
+use strom_config::{BrokerLayers, ConfigMap, Durability as ConfigDurability, TopicConfig};
+use strom_log::{Log, LogConfig, LogDir};
+use strom_metadata::{ConfigResource, Image, PartitionState};
+use strom_proto::convert::topic_id_bytes;
+use strom_proto::v1;
+use strom_replication::{BrokerState, Durability, Event, RecoveryState, Removal, ReplicaConfig};
+use strom_types::{BrokerEpoch, BrokerId, LeaderEpoch, TopicId, TopicIdPartition};
+use tracing::error;
+
+use crate::config::BrokerConfig;
+use crate::partition::Partition;
+use crate::shared::Shared;
+
+/// From so many leaderships on, their starts are synced together.
+const SYNC_TOGETHER_MIN: usize = 8;
+
+pub(crate) struct Partitions {
+    config: Arc<BrokerConfig>,
+    broker_epoch: BrokerEpoch,
+    dir: Arc<LogDir>,
+    shared: Arc<Shared>,
+    hosted: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
+    damaged: Mutex<BTreeSet<TopicIdPartition>>,
+}
+
+impl Partitions {
+    pub(crate) fn new(
+        config: Arc<BrokerConfig>,
+        broker_epoch: BrokerEpoch,
+        dir: Arc<LogDir>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Partitions {
+            config,
+            broker_epoch,
+            dir,
+            shared,
+            hosted: RwLock::default(),
+            damaged: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn get(&self, key: TopicIdPartition) -> Option<Arc<Partition>> {
+        self.hosted.read().get(&key).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
+        let mut all: Vec<_> = self.hosted.read().values().cloned().collect();
+        all.sort_by_key(|partition| partition.key());
+        all
+    }
+
+    /// Replicas that are out of service although the metadata still counts on them.
+    pub(crate) fn damaged(&self) -> Vec<v1::DamagedReplica> {
+        let damaged = self.damaged.lock();
+        let report = |key: &TopicIdPartition| v1::DamagedReplica {
+            topic_id: topic_id_bytes(key.topic_id),
+            partition: key.partition,
+        };
+        damaged.iter().map(report).collect()
+    }
+
+    /// Notes replicas whose logs are damaged until the metadata shows that nobody counts on them.
+    fn note_damaged(&self, image: &Image) {
+        let mut damaged = self.damaged.lock();
+        damaged.retain(|key| {
+            let state = image.partition(*key);
+            state.is_some_and(|s| {
+                s.isr.contains(&self.config.broker_id) || s.elr.contains(&self.config.broker_id)
+            })
+        });
+    }
+
+    /// Brings replicas in step with one metadata change. Changes must come in order, none left out.
+    pub(crate) fn apply(&self, change: &MetadataChange) {
+        let MetadataChange { image, delta } = change;
+        for removed in &delta.removed_topics {
+            self.remove_topic(removed.id);
+        }
+        let mut configs: HashMap<TopicId, Arc<TopicConfig>> = HashMap::new();
+        let mut leaderships = Vec::new();
+        for &key in &delta.partitions {
+            let Some(state) = image.partition(key) else {
+                continue;
+            };
+            if state.replicas.contains(&self.config.broker_id) {
+                let config = configs
+                    .entry(key.topic_id)
+                    .or_insert_with(|| self.topic_config(image, key.topic_id));
+                leaderships.extend(self.assign(image, key, state, config));
+            } else if let Some(partition) = self.hosted.write().remove(&key) {
+                partition.step(Event::Removed(Removal::Unassigned));
+            }
+        }
+        self.begin_leaderships(&leaderships);
+        if !delta.brokers.is_empty() {
+            self.brokers_changed(image, &delta.brokers);
+        }
+        self.configs_changed(image, &delta.configs);
+        self.note_damaged(image);
+    }
+
+    fn remove_topic(&self, topic: TopicId) {
+        let gone: Vec<_> = {
+            let mut hosted = self.hosted.write();
+            let keys: Vec<_> = hosted
+                .keys()
+                .filter(|key| key.topic_id == topic)
+                .copied()
+                .collect();
+            keys.into_iter().filter_map(|key| hosted.remove(&key)).collect()
+        };
+        for partition in gone {
+            partition.step(Event::Removed(Removal::Deleted));
+        }
+    }
+
+    /// Makes the starts of leaderships durable, many at the price of a few syncs, and lets them begin.
+    fn begin_leaderships(&self, leaderships: &[(Arc<Partition>, LeaderEpoch)]) {
+        if leaderships.len() < SYNC_TOGETHER_MIN {
+            for (partition, epoch) in leaderships {
+                partition.step(match partition.log().assign_epoch_start(*epoch) {
+                    Ok(_) => Event::EpochStartPersisted { epoch: *epoch },
+                    Err(error) => log_failed(partition, &error),
+                });
+            }
+            return;
+        }
+        let logs: Vec<_> = leaderships
+            .iter()
+            .map(|(partition, epoch)| (partition.log().clone(), *epoch))
+            .collect();
+        match self.dir.assign_epoch_starts(&logs) {
+            Ok(starts) => {
+                for ((partition, epoch), start) in leaderships.iter().zip(starts) {
+                    partition.step(match start {
+                        Ok(_) => Event::EpochStartPersisted { epoch: *epoch },
+                        Err(error) => log_failed(partition, &error),
+                    });
+                }
+            }
+            Err(error) => leaderships
+                .iter()
+                .for_each(|(partition, _)| partition.step(log_failed(partition, &error))),
+        }
+    }
+
+    /// Creates or updates a replica; a leadership that begins comes back.
+    fn assign(
+        &self,
+        image: &Image,
+        key: TopicIdPartition,
+        state: &PartitionState,
+        config: &Arc<TopicConfig>,
+    ) -> Option<(Arc<Partition>, LeaderEpoch)> {
+        let event = Event::MetadataApplied {
+            partition: replica_state(state),
+            brokers: registrations(image, state),
+        };
+        if let Some(partition) = self.get(key) {
+            return partition.step_metadata(event).map(|epoch| (partition, epoch));
+        }
+        let topic = image
+            .topic(key.topic_id)
+            .map_or_else(|| Arc::from(""), |topic| topic.name.clone());
+        let log = match self.dir.log(key, &topic, log_config(config, &self.config)) {
+            Ok(log) => log,
+            Err(error) => {
+                error!(%topic, partition = key.partition, %error, "cannot open a log; its replica stays out of service");
+                return None;
+            }
+        };
+        let partition = self.new_partition(key, topic, config.clone(), log);
+        self.hosted.write().insert(key, partition.clone());
+        if let Some(error) = partition.log().quarantined() {
+            partition.step(log_failed(&partition, &error));
+            self.damaged.lock().insert(key);
+        }
+        partition.step_metadata(event).map(|epoch| (partition, epoch))
+    }
+
+    fn new_partition(
+        &self,
+        key: TopicIdPartition,
+        topic: Arc<str>,
+        config: Arc<TopicConfig>,
+        log: Arc<Log>,
+    ) -> Arc<Partition> {
+        let replica = ReplicaConfig {
+            durability: match config.durability {
+                ConfigDurability::Durable => Durability::Durable,
+                ConfigDurability::PageCache => Durability::PageCache,
+            },
+            lag_time_max: self.config.replica_lag_time_max,
+            ..ReplicaConfig::new(key, self.config.broker_id, self.broker_epoch)
+        };
+        Partition::new(replica, topic, config, log, self.shared.clone())
+    }
+
+    fn brokers_changed(&self, image: &Image, brokers: &[BrokerId]) {
+        let changed: Vec<BrokerState> = brokers.iter().map(|id| registration(image, *id)).collect();
+        for partition in self.all() {
+            let Some(state) = image.partition(partition.key()) else {
+                continue;
+            };
+            for broker in changed
+                .iter()
+                .filter(|broker| state.replicas.contains(&broker.id))
+            {
+                partition.step(Event::BrokerChanged(*broker));
+            }
+        }
+    }
+
+    fn configs_changed(&self, image: &Image, resources: &[ConfigResource]) {
+        let all = resources.iter().any(|r| match r {
+            ConfigResource::BrokerDefault => true,
+            ConfigResource::Broker(id) => *id == self.config.broker_id,
+            _ => false,
+        });
+        let topics: Vec<TopicId> = resources
+            .iter()
+            .filter_map(|r| {
+                if let ConfigResource::Topic(id) = r {
+                    Some(*id)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        if !all && topics.is_empty() {
+            return;
+        }
+        let mut configs: HashMap<TopicId, Arc<TopicConfig>> = HashMap::new();
+        for partition in self.all() {
+            let topic = partition.key().topic_id;
+            if all || topics.contains(&topic) {
+                let config = configs
+                    .entry(topic)
+                    .or_insert_with(|| self.topic_config(image, topic));
+                partition.log().set_config(log_config(config, &self.config));
+                partition.set_config(config.clone());
+            }
+        }
+    }
+
+    /// The topic's configuration: its own over the cluster's dynamic one over this broker's files.
+    fn topic_config(&self, image: &Image, topic: TopicId) -> Arc<TopicConfig> {
+        let map = |resource: &ConfigResource| -> ConfigMap {
+            image
+                .config(resource)
+                .map(|m| m.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+                .unwrap_or_default()
+        };
+        let own = map(&ConfigResource::Topic(topic));
+        let broker = map(&ConfigResource::Broker(self.config.broker_id));
+        let default = map(&ConfigResource::BrokerDefault);
+        let layers = BrokerLayers {
+            dynamic_broker: &broker,
+            dynamic_default: &default,
+            static_broker: self.config.settings.static_layer(),
+        };
+        Arc::new(TopicConfig::resolve(&own, layers))
+    }
+}
+
+fn log_failed(partition: &Partition, error: &dyn std::fmt::Display) -> Event {
+    let key = partition.key();
+    error!(topic = %partition.topic(), partition = key.partition, %error, "a log cannot be used");
+    Event::LogFailed
+}
+
+fn replica_state(state: &PartitionState) -> strom_replication::PartitionState {
+    strom_replication::PartitionState {
+        leader: state.leader,
+        leader_epoch: state.leader_epoch,
+        partition_epoch: state.partition_epoch,
+        replicas: state.replicas.clone(),
+        isr: state.isr.clone(),
+        elr: state.elr.clone(),
+        recovery_state: if state.recovering {
+            RecoveryState::Recovering
+        } else {
+            RecoveryState::Recovered
+        },
+        min_isr: usize::try_from(state.min_isr).unwrap_or(1).max(1),
+    }
+}
+
+fn registrations(image: &Image, state: &PartitionState) -> Vec<BrokerState> {
+    state.replicas.iter().map(|id| registration(image, *id)).collect()
+}
+
+fn registration(image: &Image, id: BrokerId) -> BrokerState {
+    match image.broker(id) {
+        Some(broker) => BrokerState {
+            id,
+            epoch: broker.epoch,
+            fenced: broker.fenced,
+            shutting_down: broker.in_controlled_shutdown,
+        },
+        None => BrokerState {
+            id,
+            epoch: BrokerEpoch::NONE,
+            fenced: true,
+            shutting_down: false,
+        },
+    }
+}
+
+fn log_config(topic: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
+    let size = |bytes: i64| u32::try_from(bytes).unwrap_or(u32::MAX);
+    LogConfig {
+        segment_bytes: size(topic.segment_bytes),
+        segment_ms: topic.segment_ms,
+        index_interval_bytes: size(topic.index_interval_bytes),
+        segment_index_bytes: size(topic.segment_index_bytes),
+        producer_id_expiration_ms: broker.producer_id_expiration_ms,
+        durable: topic.durability == ConfigDurability::Durable,
+    }
+}

@@ -1,0 +1,129 @@
+//! What all partitions of one broker share, and the notes they leave for the broker's tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use strom_replication::{FetchAnswer, FetchPosition, IsrMember, Lease, Moment, RecoveryState};
+use strom_runtime::Clock;
+use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Mono, Offset, PartitionEpoch, TopicIdPartition};
+use tokio::sync::mpsc;
+
+use crate::metrics::Metrics;
+
+/// What a partition wants done outside its lock. Notes of one partition are taken in their order.
+#[derive(Debug)]
+pub(crate) enum Note {
+    LeaderReady {
+        key: TopicIdPartition,
+        topic: Arc<str>,
+        epoch: LeaderEpoch,
+    },
+    LeadershipEnded {
+        key: TopicIdPartition,
+        topic: Arc<str>,
+    },
+    AlterPartition {
+        key: TopicIdPartition,
+        leader_epoch: LeaderEpoch,
+        partition_epoch: PartitionEpoch,
+        attempt: u32,
+        new_isr: Vec<IsrMember>,
+        recovery_state: RecoveryState,
+    },
+    AnswerFollower {
+        key: TopicIdPartition,
+        follower: BrokerId,
+        answer: FetchAnswer,
+    },
+    SendPosition {
+        key: TopicIdPartition,
+        leader: BrokerId,
+        position: FetchPosition,
+        restart: bool,
+    },
+    RetryFetch {
+        key: TopicIdPartition,
+        error: ErrorCode,
+    },
+    StopFetching {
+        key: TopicIdPartition,
+    },
+    DeleteLog {
+        key: TopicIdPartition,
+    },
+}
+
+pub(crate) struct Shared {
+    clock: Clock,
+    lease: RwLock<Lease>,
+    notes: mpsc::UnboundedSender<Note>,
+    metrics: Metrics,
+    /// High watermarks as of the last checkpoint before this start.
+    checkpointed: BTreeMap<TopicIdPartition, Offset>,
+    /// Some high watermark has moved since the last checkpoint.
+    checkpoint_due: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        clock: Clock,
+        metrics: Metrics,
+        checkpointed: BTreeMap<TopicIdPartition, Offset>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Note>) {
+        let (notes, receiver) = mpsc::unbounded_channel();
+        let shared = Shared {
+            clock,
+            lease: RwLock::new(Lease::NONE),
+            notes,
+            metrics,
+            checkpointed,
+            checkpoint_due: AtomicBool::new(false),
+        };
+        (Arc::new(shared), receiver)
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Now, with the lease as it is now.
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            now: self.clock.mono(),
+            lease: *self.lease.read(),
+        }
+    }
+
+    pub(crate) fn renew_lease(&self, sent_at: Mono, session_timeout: Duration) {
+        self.lease.write().renewed(sent_at, session_timeout);
+    }
+
+    pub(crate) fn revoke_lease(&self) {
+        self.lease.write().revoked();
+    }
+
+    pub(crate) fn note(&self, note: Note) {
+        // The receiver ends with the process.
+        let _ = self.notes.send(note);
+    }
+
+    pub(crate) fn high_watermark_checkpoint(&self, key: TopicIdPartition) -> Offset {
+        self.checkpointed.get(&key).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn high_watermark_advanced(&self) {
+        self.checkpoint_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a checkpoint is due; asking resets it.
+    pub(crate) fn take_checkpoint_due(&self) -> bool {
+        self.checkpoint_due.swap(false, Ordering::Relaxed)
+    }
+}
