@@ -84,13 +84,16 @@ impl Replica {
         if wait.acks == Acks::None {
             return AcksState::Done;
         }
+        let rules = &self.core.rules;
         let Role::Leader(leader) = &self.role else {
+            if !rules.fail_waiters_of_old_epochs {
+                return AcksState::Pending;
+            }
             return AcksState::Failed(match &self.role {
                 Role::Stopped(reason) => reason.error(),
                 _ => ErrorCode::NotLeaderOrFollower,
             });
         };
-        let rules = &self.core.rules;
         let same_epoch = leader.epoch() == wait.leader_epoch || !rules.fail_waiters_of_old_epochs;
         if !same_epoch || (rules.lease_fences_acks && !at.lease_valid()) {
             return AcksState::Failed(ErrorCode::NotLeaderOrFollower);

@@ -175,7 +175,9 @@ impl Replica {
             Role::Follower(_) => {
                 effects.push(Effect::StopFetching);
                 // Readers that wait at a follower (KIP-392) must look for the new leader.
-                effects.push(Effect::FailWaiters { error });
+                if self.core.rules.fail_waiters_of_old_epochs {
+                    effects.push(Effect::FailWaiters { error });
+                }
             }
             Role::Idle => {}
             stopped @ Role::Stopped(_) => self.role = stopped,

@@ -90,6 +90,23 @@ impl Checks {
         Ok(())
     }
 
+    /// LeaderCandidateComplete: a member of ISR ∪ ELR has everything committed on its disk.
+    pub(super) fn candidate_is_complete(&self, node: &Node) -> Verdict {
+        let lacking = self
+            .committed
+            .range(node.log.start..)
+            .find(|(offset, (record, _))| {
+                node.log.get(**offset) != Some(*record) || **offset >= node.log.durable
+            });
+        match lacking {
+            None => Ok(()),
+            Some((offset, record)) => Err(format!(
+                "LeaderCandidateComplete: {} may be elected without {record:?} at {offset}",
+                node.id
+            )),
+        }
+    }
+
     pub(super) fn committed_end(&self) -> Offset {
         self.committed
             .last_key_value()

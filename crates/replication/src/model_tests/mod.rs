@@ -6,6 +6,7 @@ mod controller;
 mod net;
 mod node;
 mod rng;
+mod shell;
 mod world;
 
 use std::time::Duration;
@@ -17,10 +18,11 @@ use node::Node;
 use world::World;
 
 const SESSION: Duration = Duration::from_millis(200);
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 300;
 const TURNS: usize = 800;
-const TURNS_TO_HEAL: usize = 800;
+const TURNS_TO_HEAL: usize = 4000;
 
+#[derive(PartialEq, Eq, Debug)]
 struct Outcome {
     acked: u64,
     committed: i64,
@@ -37,7 +39,7 @@ fn run(seed: u64, rules: Rules) -> Result<Outcome, String> {
     world.heal();
     for turn in 0..TURNS_TO_HEAL {
         // The toy follower is too slow for the toy client: it need not catch up under load.
-        world.load = turn < TURNS_TO_HEAL / 4;
+        world.load = turn < 200;
         world.turn().map_err(|e| format!("healing turn {turn}: {e}"))?;
         if turn > 200 && has_converged(&world) {
             return Ok(Outcome {
@@ -100,16 +102,43 @@ fn found(rule: &str, seeds: u64) -> Option<(u64, String)> {
     (0..seeds).find_map(|seed| run(seed, rules).err().map(|violation| (seed, violation)))
 }
 
+/// Rules whose absence one replica's table tests show, for nothing in this model breaks them: damaged records, leaders
+/// that break the protocol, errors that only clients feel.
+const UNSEEN_BY_THE_MODEL: [&str; 6] = [
+    "verify_records",
+    "stop_truncation_below_hw",
+    "batch_epoch_order",
+    "min_isr_before_append",
+    "min_isr_after_append",
+    "propose_only_eligible",
+];
+
 #[test]
-fn one() {
-    if let Ok(seed) = std::env::var("TRACE") {
-        let r = run(seed.parse().unwrap(), Rules::default());
-        println!("{:?}", r.err());
-    }
+fn each_rule_that_is_switched_off_is_noticed() {
+    let missed: Vec<_> = Rules::NAMES
+        .iter()
+        .filter(|rule| !UNSEEN_BY_THE_MODEL.contains(rule))
+        .filter(|rule| match found(rule, SEEDS) {
+            Some((seed, violation)) => {
+                println!(
+                    "{rule}: seed {seed}: {}",
+                    violation.lines().next().unwrap_or_default()
+                );
+                false
+            }
+            None => true,
+        })
+        .collect();
+    assert!(
+        missed.is_empty(),
+        "no seed below {SEEDS} notices that these are off: {missed:?}"
+    );
 }
+
 #[test]
-fn survey() {
-    for rule in Rules::NAMES {
-        println!("{rule}: {:?}", found(rule, 400));
+fn the_same_seed_gives_the_same_run() {
+    let outcome = |seed| run(seed, Rules::default()).unwrap();
+    for seed in 0..10 {
+        assert_eq!(outcome(seed), outcome(seed), "seed {seed}");
     }
 }

@@ -1,4 +1,4 @@
-//! The toy network: delay, reordering, loss, duplication, cut links; and the messages on it.
+//! The toy network: delay, reordering, loss, cut links; and the messages on it.
 
 use strom_types::{BrokerEpoch, BrokerId, Mono};
 

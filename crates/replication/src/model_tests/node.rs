@@ -24,6 +24,8 @@ pub(super) struct Node {
     pub(super) replica: Option<Replica>,
     pub(super) up_at: Mono,
     pub(super) paused_until: Mono,
+    /// Its metadata stands still until then.
+    pub(super) blind_until: Mono,
     pub(super) wiped: bool,
     /// Metadata entries applied.
     pub(super) applied: usize,
@@ -47,6 +49,7 @@ impl Node {
             replica: None,
             up_at: Mono(0),
             paused_until: Mono(0),
+            blind_until: Mono(0),
             wiped: false,
             applied: 0,
             lease: Lease::NONE,

@@ -1,22 +1,13 @@
 //! One run: three brokers, a controller, a client and a schedule of faults, all from one seed.
 
-use std::collections::VecDeque;
+use strom_types::{BrokerId, Mono};
 
-use strom_types::{BrokerEpoch, BrokerId, Mono, Offset};
-
-use super::SESSION;
 use super::checks::{Checks, Verdict, logs_match};
-use super::controller::{AlterRequest, Controller};
-use super::net::{Envelope, MS, Message, Net, Peer};
-use super::node::{LogWork, Node, TOPIC};
+use super::controller::Controller;
+use super::net::{MS, Message, Net, Peer};
+use super::node::{LogWork, Node};
 use super::rng::Rng;
-use crate::toy_log::ToyRecord;
 use crate::*;
-
-fn trace() -> bool {
-    std::env::var("TRACE").is_ok()
-}
-const CONTROLLER_LIFE: BrokerEpoch = BrokerEpoch(-7);
 
 pub(super) struct World {
     pub(super) rng: Rng,
@@ -65,6 +56,12 @@ impl World {
         }
         if self.rng.one_in(16) {
             logs_match(&self.nodes)?;
+            for id in self.controller.candidates() {
+                let node = &self.nodes[usize::try_from(id.get()).unwrap()];
+                if !node.wiped {
+                    self.checks.candidate_is_complete(node)?;
+                }
+            }
         }
         Ok(())
     }
@@ -78,22 +75,13 @@ impl World {
         if self.rng.one_in(110) && self.nodes[i].replica.is_some() {
             let up_at = Mono(self.now.0 + self.rng.range(5, 250) * MS);
             self.nodes[i].crash(&mut self.rng, up_at);
-            if trace() {
-                println!(
-                    "{} n{i} crash log {}..{} {:?}",
-                    self.now.0 / 1000000,
-                    self.nodes[i].log.start,
-                    self.nodes[i].log.end(),
-                    self.nodes[i].log.epochs
-                );
-            }
             let others = self.controller.candidates().iter().any(|other| *other != id);
-            if self.rng.one_in(6) && others && !self.nodes.iter().any(|node| node.wiped) {
+            if self.rng.one_in(3) && others && !self.nodes.iter().any(|node| node.wiped) {
                 self.nodes[i].wipe();
-                if trace() {
-                    println!("wiped n{i}");
-                }
             }
+        }
+        if self.rng.one_in(60) {
+            self.nodes[i].blind_until = Mono(self.now.0 + self.rng.range(20, 250) * MS);
         }
         if self.rng.one_in(140) {
             self.nodes[i].paused_until = Mono(self.now.0 + self.rng.range(5, 600) * MS);
@@ -122,6 +110,7 @@ impl World {
         self.net.cuts.clear();
         for node in &mut self.nodes {
             node.paused_until = self.now;
+            node.blind_until = self.now;
         }
     }
 
@@ -185,7 +174,8 @@ impl World {
         let node = &self.nodes[i];
         let known = self.controller.log.len();
         let cut = self.net.cuts.contains(&(Peer::Controller, Peer::Broker(node.id)));
-        if node.applied >= known || cut || self.rng.one_in(3) {
+        let blind = cut || self.now < node.blind_until;
+        if node.applied >= known || blind || self.rng.one_in(3) {
             return Ok(());
         }
         // One entry, or (as an image after a reconnect) several at once.
@@ -200,9 +190,6 @@ impl World {
             partition: entry.partition,
             brokers: entry.brokers,
         };
-        if trace() {
-            println!("{} n{i} applies {:?}", self.now.0 / 1000000, event);
-        }
         self.feed(i, event, &[])
     }
 
@@ -306,244 +293,5 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    fn deliver(&mut self, mut envelope: Envelope) -> Verdict {
-        match envelope.to {
-            Peer::Controller => {
-                self.serve_controller(envelope);
-                Ok(())
-            }
-            Peer::Broker(id) => {
-                let i = usize::try_from(id.get()).unwrap();
-                let node = &self.nodes[i];
-                if node.replica.is_none() || node.life != envelope.to_life {
-                    return Ok(());
-                }
-                if !node.is_running(self.now) {
-                    envelope.due = node.paused_until;
-                    self.net.queue.push(envelope);
-                    return Ok(());
-                }
-                self.take(i, envelope.message)
-            }
-        }
-    }
-
-    fn take(&mut self, i: usize, message: Message) -> Verdict {
-        match message {
-            Message::Fetch(fetch) => self.feed(i, Event::FollowerFetch(fetch), &[]),
-            Message::Reply(reply, records) => self.feed(i, Event::FetchReply(reply), &records),
-            Message::Altered(result) => self.feed(i, Event::AlterPartitionResult(result), &[]),
-            Message::HeartbeatAck { sent_at, renewed } => {
-                if renewed {
-                    self.nodes[i].lease.renewed(sent_at, SESSION);
-                } else {
-                    self.nodes[i].lease.revoked();
-                }
-                Ok(())
-            }
-            Message::Dead => {
-                self.nodes[i].crash(&mut self.rng, self.now);
-                Ok(())
-            }
-            Message::Alter(_) | Message::Heartbeat { .. } => Ok(()),
-        }
-    }
-
-    fn serve_controller(&mut self, envelope: Envelope) {
-        let Peer::Broker(from) = envelope.from else {
-            return;
-        };
-        let answer = match envelope.message {
-            Message::Alter(request) => Message::Altered(AlterPartitionResult {
-                leader_epoch: request.leader_epoch,
-                partition_epoch: request.partition_epoch,
-                attempt: request.attempt,
-                error: self.controller.alter(&request),
-            }),
-            Message::Heartbeat {
-                life,
-                sent_at,
-                applied,
-            } => match self.controller.heartbeat(from, life, applied, self.now) {
-                Some(renewed) => Message::HeartbeatAck { sent_at, renewed },
-                None => Message::Dead,
-            },
-            _ => return,
-        };
-        let i = usize::try_from(from.get()).unwrap();
-        let envelope = Envelope {
-            due: self.now,
-            from: Peer::Controller,
-            to: Peer::Broker(from),
-            to_life: self.nodes[i].life,
-            message: answer,
-        };
-        self.net.send(&mut self.rng, self.now, envelope);
-    }
-
-    fn send(&mut self, i: usize, to: Peer, message: Message) {
-        let to_life = match to {
-            Peer::Broker(id) => self.nodes[usize::try_from(id.get()).unwrap()].life,
-            Peer::Controller => CONTROLLER_LIFE,
-        };
-        let envelope = Envelope {
-            due: self.now,
-            from: Peer::Broker(self.nodes[i].id),
-            to,
-            to_life,
-            message,
-        };
-        self.net.send(&mut self.rng, self.now, envelope);
-    }
-
-    fn send_position(&mut self, i: usize, leader: BrokerId, position: FetchPosition) {
-        let fetch = FollowerFetch {
-            topic_id: TOPIC,
-            follower: self.nodes[i].id,
-            broker_epoch: self.nodes[i].life,
-            position,
-        };
-        self.send(i, Peer::Broker(leader), Message::Fetch(fetch));
-    }
-
-    /// One event, its effects, and the events these make at once; `records` come with a reply.
-    fn feed(&mut self, i: usize, event: Event, records: &[ToyRecord]) -> Verdict {
-        let now = self.now;
-        self.nodes[i].incoming = records.to_vec();
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let node = &mut self.nodes[i];
-            let at = node.moment(now);
-            let Some(replica) = &mut node.replica else {
-                return Ok(());
-            };
-            let mut effects = Vec::new();
-            replica.step(at, &node.log, event, &mut effects);
-            for effect in effects {
-                if trace()
-                    && !matches!(
-                        effect,
-                        Effect::AnswerFetch {
-                            answer: FetchAnswer::Serve { .. },
-                            ..
-                        } | Effect::SendPosition { restart: false, .. }
-                            | Effect::RetryFetch { .. }
-                    )
-                {
-                    println!("{} n{i} life{} {:?}", now.0 / 1000000, self.nodes[i].life, effect);
-                }
-                self.carry_out(i, effect, &mut events)?;
-            }
-            self.check_high_watermark(i)?;
-        }
-        Ok(())
-    }
-
-    fn check_high_watermark(&mut self, i: usize) -> Verdict {
-        let node = &mut self.nodes[i];
-        let Some(replica) = &node.replica else {
-            return Ok(());
-        };
-        let (from, to) = (node.seen_hw, replica.high_watermark());
-        node.seen_hw = to;
-        self.checks.on_high_watermark(&self.nodes[i], from, to)
-    }
-
-    fn carry_out(&mut self, i: usize, effect: Effect, events: &mut VecDeque<Event>) -> Verdict {
-        let node = &mut self.nodes[i];
-        match effect {
-            Effect::AssignEpochStart { epoch, offset } => {
-                node.work = Some(LogWork::EpochStart(epoch, offset))
-            }
-            Effect::AppendRecords { .. } => {
-                node.work = Some(LogWork::Append(std::mem::take(&mut node.incoming)))
-            }
-            Effect::TruncateTo { to } => node.work = Some(LogWork::Truncate(to)),
-            Effect::RestartAt { start } => node.work = Some(LogWork::Restart(start)),
-            Effect::AdvanceLogStart { to } => node.log.advance_start(to.min(node.log.end())),
-            Effect::Recover { epoch } => events.push_back(Event::RecoveryDone { epoch }),
-            Effect::LeaderReady { epoch } => self.checks.on_leader(&self.nodes[i], epoch)?,
-            Effect::FailWaiters { .. } => node.waiters.clear(),
-            Effect::AnswerFetch { follower, answer } => self.answer(i, follower, answer),
-            Effect::SendPosition { leader, position, .. } => self.send_position(i, leader, position),
-            Effect::AlterPartition {
-                leader_epoch,
-                partition_epoch,
-                attempt,
-                new_isr,
-                ..
-            } => {
-                let request = AlterRequest {
-                    from: node.id,
-                    life: node.life,
-                    leader_epoch,
-                    partition_epoch,
-                    attempt,
-                    new_isr,
-                };
-                self.send(i, Peer::Controller, Message::Alter(request));
-            }
-            Effect::Quarantine { alarm } | Effect::Raise { alarm } => {
-                return Err(format!("alarm of {}: {alarm}", node.id));
-            }
-            Effect::DeleteLog { .. } | Effect::CloseLog => return Err("the log was given up".to_owned()),
-            Effect::HighWatermarkAdvanced { .. } | Effect::RetryFetch { .. } | Effect::StopFetching => {}
-        }
-        Ok(())
-    }
-
-    fn answer(&mut self, i: usize, follower: BrokerId, answer: FetchAnswer) {
-        let count = self.rng.index(4);
-        let node = &self.nodes[i];
-        let Some(replica) = &node.replica else {
-            return;
-        };
-        let (mut high_watermark, mut start, mut records) = (0, node.log.start, vec![]);
-        let (fetch_offset, body): (Offset, _) = match answer {
-            FetchAnswer::Serve {
-                from,
-                high_watermark: hw,
-                ..
-            } => {
-                high_watermark = hw;
-                records = node.log.read(from, count);
-                let body = match (records.first(), records.last()) {
-                    (Some(first), Some(last)) => ReplyBody::Records(FetchedRecords {
-                        base_offset: from,
-                        first_epoch: first.epoch,
-                        last_epoch: last.epoch,
-                    }),
-                    _ => ReplyBody::Empty,
-                };
-                (from, body)
-            }
-            FetchAnswer::Diverging {
-                fetch_offset,
-                last_fetched_epoch,
-                end,
-            } => {
-                start = 0;
-                (
-                    fetch_offset,
-                    ReplyBody::Diverging {
-                        last_fetched_epoch,
-                        end,
-                    },
-                )
-            }
-            FetchAnswer::Refuse {
-                fetch_offset, error, ..
-            } => (fetch_offset, ReplyBody::Error(error)),
-        };
-        let reply = FetchReply {
-            leader_epoch: replica.leader().1,
-            fetch_offset,
-            high_watermark,
-            log_start: start,
-            body,
-        };
-        self.send(i, Peer::Broker(follower), Message::Reply(reply, records));
     }
 }

@@ -6,6 +6,7 @@ mod isr;
 mod leader;
 mod produce;
 mod roles;
+mod switched_off;
 
 use std::time::Duration;
 
