@@ -175,12 +175,12 @@ impl<S: StateMachine, St: Store> Driver<S, St> {
     /// One tick of time. Missed ticks are not made up for: a burst after a pause would start elections.
     pub fn tick(&mut self) -> Result<(), DriverError> {
         self.now += 1;
+        self.reads.tick(self.now);
         if !self.introductions.done() {
             self.introduce();
             return Ok(());
         }
         self.raw.tick();
-        self.reads.tick(self.now);
         self.settle_timeout();
         Ok(())
     }

@@ -94,11 +94,9 @@ impl<S: StateMachine, St: Store> Driver<S, St> {
             // Greetings are repeated anyway.
             let _ = out.send(to, envelope);
         }
-        if self.introductions.done() {
-            self.reads.issue(&mut self.raw);
-            if self.raw.has_ready() {
-                self.turn(out, &mut unsent)?;
-            }
+        self.reads.issue(&mut self.raw);
+        if self.introductions.done() && self.raw.has_ready() {
+            self.turn(out, &mut unsent)?;
         }
         self.incoming = None;
         for peer in unsent {

@@ -124,5 +124,3 @@ impl SizeLimit {
     }
 }
 
-#[cfg(test)]
-mod tests;

@@ -219,5 +219,3 @@ fn same_members(a: &ConfState, b: &ConfState) -> bool {
         && b.learners_next.is_empty()
 }
 
-#[cfg(test)]
-mod tests;
