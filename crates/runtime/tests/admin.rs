@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use prometheus_client::metrics::counter::Counter;
 use strom_runtime::admin::{Admin, BuildInfo};
 use strom_runtime::{Clock, Health, ManualClock, Metrics, Shutdown};
@@ -39,8 +37,7 @@ async fn server() -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let shutdown = Shutdown::new();
-    let more = Router::new().route("/own", get(|| async { "mine" }));
-    let task = tokio::spawn(admin.run(listener, more, shutdown.clone()));
+    let task = tokio::spawn(admin.run(listener, shutdown.clone()));
     Server {
         address,
         health,
@@ -92,7 +89,6 @@ async fn probes_follow_the_health() {
         probe("/livez").await,
         (503, "raft: no sign of life for 2000 ms\n".to_owned())
     );
-    assert_eq!(probe("/own").await, (200, "mine".to_owned()));
     assert_eq!(probe("/nothing").await.0, 404);
 }
 

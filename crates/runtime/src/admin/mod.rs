@@ -36,11 +36,9 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves on `listener` until the shutdown; open requests are answered first. `more` are further routes of the
-    /// process, at other paths.
-    pub async fn run(self, listener: TcpListener, more: Router, shutdown: Shutdown) -> io::Result<()> {
-        let routes = self.routes().merge(more);
-        axum::serve(listener, routes)
+    /// Serves on `listener` until the shutdown; open requests are answered first.
+    pub async fn run(self, listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
+        axum::serve(listener, self.routes())
             .with_graceful_shutdown(async move { shutdown.cancelled().await })
             .await
     }

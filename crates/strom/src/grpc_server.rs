@@ -1,0 +1,119 @@
+//! The gRPC server for other processes, on TCP or a unix socket.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use parking_lot::RwLock;
+use strom_runtime::{Endpoint, Shutdown};
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tower_service::Service;
+
+/// As on the clients' side: large frames and windows for the data path (docs/performance.md).
+const FRAME_BYTES_MAX: u32 = 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+const STREAMS_MAX: u32 = 1024;
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// A bound socket.
+#[derive(Debug)]
+pub(crate) enum GrpcListener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl GrpcListener {
+    pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+        match endpoint {
+            Endpoint::Tcp(address) => {
+                Ok(GrpcListener::Tcp(TcpListener::bind((address.host.as_str(), address.port)).await?))
+            }
+            Endpoint::Unix(path) => {
+                // What a killed process left behind; a living one holds its data directory's lock.
+                match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+                Ok(GrpcListener::Unix(UnixListener::bind(path)?))
+            }
+        }
+    }
+
+    pub(crate) async fn serve(self, services: &Services, shutdown: Shutdown) -> Result<(), tonic::transport::Error> {
+        let server = Server::builder()
+            .max_frame_size(FRAME_BYTES_MAX)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(STREAMS_MAX)
+            .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .tcp_nodelay(true)
+            .add_routes(services.routes());
+        // Long-lived streams never end by themselves, so a graceful end would wait for ever.
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            served = async {
+                match self {
+                    GrpcListener::Tcp(listener) => server.serve_with_incoming(TcpListenerStream::new(listener)).await,
+                    GrpcListener::Unix(listener) => server.serve_with_incoming(UnixListenerStream::new(listener)).await,
+                }
+            } => served,
+        }
+    }
+}
+
+/// Services of this process as they come: the socket is served before the last role has started, since a quorum must
+/// form before a broker can register.
+#[derive(Clone, Default)]
+pub(crate) struct Services {
+    by_name: Arc<RwLock<BTreeMap<&'static str, Routes>>>,
+}
+
+impl Services {
+    pub(crate) fn add(&self, names: &[&'static str], routes: &Routes) {
+        let mut by_name = self.by_name.write();
+        for name in names {
+            by_name.insert(name, routes.clone());
+        }
+    }
+
+    /// All of them, those to come included, as one router.
+    fn routes(&self) -> Routes {
+        Routes::from(Routes::default().into_axum_router().fallback_service(self.clone()))
+    }
+}
+
+impl Service<Request<Body>> for Services {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        match self.by_name.read().get(service).cloned() {
+            Some(mut routes) => Box::pin(routes.call(request)),
+            None => {
+                let status = Status::unavailable(format!("{service} does not run here, or not yet"));
+                Box::pin(std::future::ready(Ok(status.into_http())))
+            }
+        }
+    }
+}
