@@ -348,7 +348,7 @@ impl LogDir {
 
     /// Stops cleanly: writes and flushes what waits, then a checkpoint and, last of all, the marker with the broker's
     /// epoch. Without space or on a failed directory the marker is left out, and the next start recovers.
-    pub fn close(self, epoch: BrokerEpoch) -> Result<(), LogError> {
+    pub fn close(&self, epoch: BrokerEpoch) -> Result<(), LogError> {
         self.recover_unopened()?;
         self.shared.begin_closing();
         self.stop_threads();
@@ -446,7 +446,7 @@ impl LogDir {
             }
         })?);
         threads.push(spawn("log-housekeeper", |inner, shared| {
-            inner.run_housekeeper(shared)
+            inner.run_housekeeper(shared);
         })?);
         Ok(())
     }

@@ -44,6 +44,19 @@ impl EpochCache {
         true
     }
 
+    /// Learns from a batch found in the log, whose word counts more than the file's: entries at or after it of the same
+    /// or an older epoch are wrong.
+    pub(crate) fn observe(&mut self, epoch: LeaderEpoch, base_offset: Offset) -> bool {
+        if epoch.get() < 0 || self.epoch_at(base_offset) >= epoch {
+            return false;
+        }
+        self.0.retain(|(known, start)| *start < base_offset || *known > epoch);
+        // One of a newer epoch at this very place would have made `epoch_at` answer it.
+        let at = self.0.partition_point(|(known, _)| *known < epoch);
+        self.0.insert(at, (epoch, base_offset));
+        true
+    }
+
     /// Forgets epochs that begin at or after `end`.
     pub(crate) fn truncate_from_end(&mut self, end: Offset) -> bool {
         let before = self.0.len();
@@ -202,6 +215,16 @@ mod tests {
     fn epochs_without_records_vanish() {
         let cache = cache(&[(1, 0), (2, 10), (3, 10)]);
         assert_eq!(cache.entries(), [(LeaderEpoch(1), 0), (LeaderEpoch(3), 10)]);
+    }
+
+    #[test]
+    fn batches_correct_a_stale_file() {
+        let mut cache = cache(&[(0, 0), (1, 1), (4, 9)]);
+        assert!(!cache.observe(LeaderEpoch(0), 0));
+        assert!(cache.observe(LeaderEpoch(1), 0));
+        assert_eq!(cache.entries(), [(LeaderEpoch(1), 0), (LeaderEpoch(4), 9)]);
+        assert!(cache.observe(LeaderEpoch(2), 5));
+        assert_eq!(cache.entries(), [(LeaderEpoch(1), 0), (LeaderEpoch(2), 5), (LeaderEpoch(4), 9)]);
     }
 
     #[test]

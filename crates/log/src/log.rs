@@ -80,6 +80,8 @@ pub(crate) struct LogState {
     pub(crate) rolls: VecDeque<(Offset, Vec<u8>)>,
     pub(crate) unsynced: SmallVec<[Arc<dyn StorageFile>; 1]>,
     pub(crate) dir_exists: bool,
+    /// The directory's own name is known to be on the disk.
+    pub(crate) dir_durable: bool,
     /// Names in the partition's directory changed since the last flush.
     pub(crate) dir_dirty: bool,
     pub(crate) in_write_queue: bool,
@@ -122,6 +124,7 @@ impl Log {
             written: end,
             log_end: end.offset,
             dir_exists: entry.is_some(),
+            dir_durable: entry.is_some(),
             phase: entry.map_or(Phase::Open, Phase::Closed),
             epochs: EpochCache::default(),
             epochs_dirty: false,

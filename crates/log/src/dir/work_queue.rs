@@ -21,7 +21,7 @@ struct Waiting {
 
 impl WorkQueue {
     /// Each log sees to it that it is here once only.
-    pub(crate) fn push(&self, log: Weak<Log>) {
+    pub(crate) fn push(&self, log: &Weak<Log>) {
         let Some(log) = log.upgrade() else { return };
         let mut waiting = self.waiting.lock();
         waiting.logs.push(log);

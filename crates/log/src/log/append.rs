@@ -75,9 +75,9 @@ impl Log {
 
     /// Appends batches as the leader sent them: whole, contiguous, beginning at the log's end; CRCs are checked. All are
     /// appended or none.
-    pub fn append_as_follower(&self, records: Bytes, by: FollowerAppend) -> Result<AppendInfo, AppendError> {
+    pub fn append_as_follower(&self, records: &Bytes, by: FollowerAppend) -> Result<AppendInfo, AppendError> {
         self.dir.admit(records.len())?;
-        let batches = checked_batches(&records, by)?;
+        let batches = checked_batches(records, by)?;
         let mut state = self.opened()?;
         let base_offset = state.log_end;
         let mut expected = base_offset;
@@ -148,7 +148,7 @@ impl Log {
         state.assert_order();
         if !state.in_write_queue {
             state.in_write_queue = true;
-            self.dir.write_queue.push(self.me.clone());
+            self.dir.write_queue.push(&self.me);
         }
     }
 }

@@ -59,7 +59,7 @@ impl Log {
         // Page-cache mode has no flush of its own: with one per checkpoint there never is much to recover.
         if state.written.offset > state.durable.offset && !state.in_flush_queue {
             state.in_flush_queue = true;
-            self.dir.flush_queue.push(self.me.clone());
+            self.dir.flush_queue.push(&self.me);
         }
         Ok(Some(self.entry(&state)))
     }

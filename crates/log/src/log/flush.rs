@@ -36,6 +36,7 @@ impl Log {
     /// The new durable offset; `None` when the log was truncated meanwhile and stays as truncation left it.
     pub(crate) fn flushed(&self, ticket: &FlushTicket) -> Option<Offset> {
         let mut state = self.state.lock();
+        state.dir_durable |= ticket.sync_dir;
         if state.generation != ticket.generation || !matches!(state.phase, Phase::Open) {
             return None;
         }
@@ -52,7 +53,7 @@ impl Log {
         let mut state = self.state.lock();
         if !state.in_flush_queue {
             state.in_flush_queue = true;
-            self.dir.flush_queue.push(self.me.clone());
+            self.dir.flush_queue.push(&self.me);
         }
     }
 

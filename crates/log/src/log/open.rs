@@ -34,6 +34,7 @@ impl Log {
     fn load_files(&self, state: &mut LogState, entry: Option<&CheckpointEntry>) -> Result<(), LogError> {
         let (bases, snapshots) = self.list_files()?;
         state.dir_exists = true;
+        state.dir_durable = entry.is_some();
         state.snapshots = snapshots;
         let path = self.path.join(STATE_FILE);
         let bytes = read_file(&*self.dir.storage, &path, STATE_FILE_BYTES_MAX)
@@ -65,11 +66,23 @@ impl Log {
             (Some(entry), None) => Some(entry.recovery),
             _ => None,
         };
+        // The point's own segment may have been deleted since: then all of the next one is above the point.
+        let lowest = state.log_start_of_segments();
+        let recovery = recovery.filter(|point| point.segment_base >= lowest || point.offset > lowest);
         let trusted = match (recovery, amendment.recovery_cap) {
             (Some(point), cap) => point.offset.min(cap.unwrap_or(point.offset)),
-            (None, _) => state.log_start,
+            (None, _) => lowest,
         };
         self.scan(state, recovery.filter(|point| point.offset == trusted), trusted)?;
+        if state.log_end < state.log_start {
+            // Records were deleted that then were lost too: the log is empty where its start is.
+            for segment in state.segments.drain(..) {
+                self.remove_segment_files(segment.base_offset)?;
+            }
+            state.dir_dirty = true;
+            let start = state.log_start;
+            state.end_at(LogPosition { offset: start, segment_base: start, position: 0 });
+        }
         self.settle(state, epochs_lost)
     }
 
@@ -86,8 +99,11 @@ impl Log {
             state.epochs_dirty = epochs != state.epochs;
             state.epochs = epochs;
         }
-        // An epoch that begins right at the end was assigned before its first record: it stays.
-        state.epochs_dirty |= state.epochs.truncate_from_end(end + 1);
+        // An epoch that begins right at the end was assigned before its first record: it stays. One beyond goes, from the
+        // file as well, lest it contradict what will be appended there.
+        if state.epochs.truncate_from_end(end + 1) {
+            self.write_state_file(state)?;
+        }
         state.epochs.truncate_from_start(state.log_start);
         for snapshot in state.snapshots.iter().filter(|snapshot| **snapshot > end) {
             let path = snapshot_path(&self.path, *snapshot);

@@ -297,10 +297,14 @@ impl Log {
             }
             state.unsynced.push(file);
         }
+        // The last process may have made the directory right before it died.
+        let metadata = self.path.join(crate::dir::PARTITION_METADATA);
+        state.unsynced.extend(self.dir.storage.open(&metadata, false).ok());
         state.dir_dirty = true;
+        self.dir.root_dirty();
         if !state.in_flush_queue {
             state.in_flush_queue = true;
-            self.dir.flush_queue.push(self.me.clone());
+            self.dir.flush_queue.push(&self.me);
         }
         Ok(())
     }

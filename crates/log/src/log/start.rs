@@ -37,6 +37,9 @@ impl Log {
         self.dir.check_alive()?;
         let mut state = self.opened()?;
         let start = self.note_epoch_start(&mut state, epoch)?;
+        if !state.segments.is_empty() {
+            self.ensure_dir(&mut state)?;
+        }
         let needed = state.epochs_dirty && state.dir_exists;
         if needed {
             let bytes = state.state_file().encode();
@@ -171,11 +174,20 @@ impl Log {
         change(&mut state.amendment);
     }
 
-    /// Replaces the partition's state file, durably. A log without a directory has none.
+    /// Replaces the partition's state file, durably. An empty log without a directory has none.
     pub(super) fn write_state_file(&self, state: &mut LogState) -> Result<(), LogError> {
         if !state.dir_exists {
-            state.epochs_dirty = false;
-            return Ok(());
+            if state.segments.is_empty() {
+                return Ok(());
+            }
+            self.ensure_dir(state)?;
+        }
+        if !state.dir_durable {
+            self.dir
+                .storage
+                .sync_dir(&self.dir.path)
+                .map_err(|error| self.fail_dir(LogError::io("sync", &self.dir.path, error)))?;
+            state.dir_durable = true;
         }
         let path = self.path.join(STATE_FILE);
         state.state_file_version += 1;

@@ -180,7 +180,7 @@ impl Log {
         self.recover_max_timestamp(state)?;
         if !state.in_flush_queue {
             state.in_flush_queue = true;
-            self.dir.flush_queue.push(self.me.clone());
+            self.dir.flush_queue.push(&self.me);
         }
         Ok(())
     }

@@ -196,12 +196,7 @@ impl Log {
     /// The segment's file; the first time, also the directory that names the topic.
     fn file_to_write(&self, segment_base: Offset) -> Result<Arc<dyn StorageFile>, LogError> {
         let mut state = self.state.lock();
-        if !state.dir_exists {
-            let metadata = self.create_dir()?;
-            state.unsynced.push(metadata);
-            state.dir_exists = true;
-            self.dir.root_dirty();
-        }
+        self.ensure_dir(&mut state)?;
         let path = SegmentFile::Log.path(&self.path, segment_base);
         let storage = self.dir.storage.clone();
         let Some(segment) = state
@@ -223,6 +218,18 @@ impl Log {
         drop(state);
         self.dir.files.opened(&self.me, segment_base);
         Ok(file)
+    }
+
+    /// Makes the partition's directory unless it is there; the next flush syncs it.
+    pub(super) fn ensure_dir(&self, state: &mut LogState) -> Result<(), LogError> {
+        if !state.dir_exists {
+            let metadata = self.create_dir()?;
+            state.unsynced.push(metadata);
+            state.dir_exists = true;
+            state.dir_dirty = true;
+            self.dir.root_dirty();
+        }
+        Ok(())
     }
 
     /// The directory with the file that names the topic, which is still to be synced.

@@ -137,6 +137,9 @@ impl FaultStorage {
         for change in disk.name_changes.drain(..).take(kept) {
             names.apply(&change);
         }
+        // What lies in a directory whose own name was lost cannot be reached.
+        let dirs = names.dirs.clone();
+        names.files.retain(|path, _| path.parent().is_some_and(|dir| dirs.contains(dir)));
         for inode in disk.inodes.values_mut() {
             let mut data = inode.durable.clone();
             for change in inode.unsynced.drain(..) {

@@ -1,5 +1,5 @@
 //! What the tests of the log share: batches, a listener that remembers, directories on a faulty disk.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
