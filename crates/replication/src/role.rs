@@ -71,16 +71,14 @@ impl Role {
 impl Core {
     fn wanted(&self) -> Wanted {
         let me = self.config.broker;
+        // E2: metadata from before this life's registration may name it leader, or a leader its log has outlived. From
+        // the registration on it is newer than all that the former life knew.
+        let present = self.registered_epoch(me) == Some(self.config.broker_epoch);
+        if !present && self.rules.act_only_when_registered {
+            return Wanted::Nothing;
+        }
         match self.partition.leader {
-            Some(leader) if leader == me => {
-                // E2: a record that names a former life of this broker makes nobody leader.
-                let present = self.registered_epoch(me) == Some(self.config.broker_epoch);
-                if present || !self.rules.lead_only_when_registered {
-                    Wanted::Lead
-                } else {
-                    Wanted::Nothing
-                }
-            }
+            Some(leader) if leader == me => Wanted::Lead,
             Some(leader) => Wanted::Follow(leader),
             None => Wanted::Nothing,
         }

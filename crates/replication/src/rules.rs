@@ -53,8 +53,8 @@ rules! {
     stop_truncation_below_hw,
     /// F5: a follower below the leader's log start drops its log and restarts there.
     restart_at_log_start,
-    /// E2: a restarted broker does not lead by a record of its former life (ABA, KAFKA-10527).
-    lead_only_when_registered,
+    /// E2: a restarted broker neither leads nor follows by metadata of its former life (ABA, KAFKA-10527).
+    act_only_when_registered,
     /// E3: the new epoch's start is persisted before the first append (KAFKA-7415).
     persist_epoch_start,
     /// E4: waiters of an older leader epoch fail, also when this broker leads again (KAFKA-13574).

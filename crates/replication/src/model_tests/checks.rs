@@ -96,7 +96,7 @@ impl Checks {
             .committed
             .range(node.log.start..)
             .find(|(offset, (record, _))| {
-                node.log.get(**offset) != Some(*record) || **offset >= node.log.durable
+                node.log.get(**offset) != Some(*record) || **offset >= node.safe_end()
             });
         match lacking {
             None => Ok(()),

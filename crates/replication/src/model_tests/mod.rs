@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use strom_types::LeaderEpoch;
 
-use crate::{RoleKind, Rules};
+use crate::{Durability, RoleKind, Rules};
 use node::Node;
 use world::World;
 
@@ -30,8 +30,8 @@ struct Outcome {
 }
 
 /// One seed: faults, then a healed cluster that must converge.
-fn run(seed: u64, rules: Rules) -> Result<Outcome, String> {
-    let mut world = World::new(seed, rules);
+fn run(seed: u64, rules: Rules, durability: Durability) -> Result<Outcome, String> {
+    let mut world = World::new(seed, rules, durability);
     for turn in 0..TURNS {
         world.turn().map_err(|e| format!("turn {turn}: {e}"))?;
     }
@@ -76,9 +76,18 @@ fn has_converged(world: &World) -> bool {
 
 #[test]
 fn the_rules_keep_every_invariant_and_converge() {
+    keep_every_invariant(Durability::Durable);
+}
+
+#[test]
+fn in_page_cache_mode_the_death_of_processes_loses_nothing() {
+    keep_every_invariant(Durability::PageCache);
+}
+
+fn keep_every_invariant(durability: Durability) {
     let (mut acked, mut committed, mut epochs) = (0, 0, 0);
     for seed in 0..SEEDS {
-        match run(seed, Rules::default()) {
+        match run(seed, Rules::default(), durability) {
             Ok(outcome) => {
                 acked += outcome.acked;
                 committed += outcome.committed;
@@ -99,7 +108,11 @@ fn the_rules_keep_every_invariant_and_converge() {
 /// The first seed that notices that `rule` is off.
 fn found(rule: &str, seeds: u64) -> Option<(u64, String)> {
     let rules = Rules::without(rule).unwrap();
-    (0..seeds).find_map(|seed| run(seed, rules).err().map(|violation| (seed, violation)))
+    (0..seeds).find_map(|seed| {
+        run(seed, rules, Durability::Durable)
+            .err()
+            .map(|violation| (seed, violation))
+    })
 }
 
 /// Rules whose absence one replica's table tests show, for nothing in this model breaks them: damaged records, leaders
@@ -137,7 +150,7 @@ fn each_rule_that_is_switched_off_is_noticed() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    let outcome = |seed| run(seed, Rules::default()).unwrap();
+    let outcome = |seed| run(seed, Rules::default(), Durability::Durable).unwrap();
     for seed in 0..10 {
         assert_eq!(outcome(seed), outcome(seed), "seed {seed}");
     }

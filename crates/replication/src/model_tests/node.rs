@@ -6,7 +6,7 @@ use strom_types::{BrokerEpoch, BrokerId, LeaderEpoch, Mono, Offset, TopicId, Top
 
 use super::rng::Rng;
 use crate::toy_log::{ToyLog, ToyRecord};
-use crate::{AckWait, Lease, Moment, Replica, ReplicaConfig, Rules};
+use crate::{AckWait, Durability, Lease, Moment, Replica, ReplicaConfig, Rules};
 
 /// A change of the log that was asked for and is carried out some time later.
 pub(super) enum LogWork {
@@ -18,6 +18,7 @@ pub(super) enum LogWork {
 
 pub(super) struct Node {
     pub(super) id: BrokerId,
+    durability: Durability,
     pub(super) life: BrokerEpoch,
     pub(super) log: ToyLog,
     /// `None` = the process is down until `up_at`.
@@ -41,9 +42,10 @@ pub(super) struct Node {
 pub(super) const TOPIC: TopicId = TopicId::from_bytes([1; 16]);
 
 impl Node {
-    pub(super) fn new(id: BrokerId, rules: Rules) -> Self {
+    pub(super) fn new(id: BrokerId, rules: Rules, durability: Durability) -> Self {
         let mut node = Node {
             id,
+            durability,
             life: BrokerEpoch(0),
             log: ToyLog::default(),
             replica: None,
@@ -65,6 +67,7 @@ impl Node {
 
     pub(super) fn start(&mut self, life: BrokerEpoch, applied: usize, rules: Rules) {
         let mut config = ReplicaConfig::new(TopicIdPartition::new(TOPIC, 0), self.id, life);
+        config.durability = self.durability;
         config.lag_time_max = Duration::from_millis(400);
         config.alter_timeout = Duration::from_millis(60);
         config.alter_retry_backoff = Duration::from_millis(10);
@@ -77,12 +80,15 @@ impl Node {
         self.replica = Some(replica);
     }
 
-    /// The process dies; of the unsynced tail a part survives.
+    /// In durable mode the machine loses power: of the unsynced tail a part survives. In page-cache mode only the process
+    /// dies, which the mode promises to survive.
     pub(super) fn crash(&mut self, rng: &mut Rng, up_at: Mono) {
         let unsynced = u64::try_from(self.log.end() - self.log.durable).unwrap();
-        let kept = Offset::try_from(rng.range(0, unsynced + 1)).unwrap();
-        let to = self.log.durable + kept;
-        self.log.truncate(to);
+        if self.durability == Durability::Durable {
+            let kept = Offset::try_from(rng.range(0, unsynced + 1)).unwrap();
+            let to = self.log.durable + kept;
+            self.log.truncate(to);
+        }
         self.log.flush();
         self.replica = None;
         self.up_at = up_at;
@@ -105,6 +111,14 @@ impl Node {
         Moment {
             now,
             lease: self.lease,
+        }
+    }
+
+    /// What its disk will show after a crash.
+    pub(super) fn safe_end(&self) -> Offset {
+        match self.durability {
+            Durability::Durable => self.log.durable,
+            Durability::PageCache => self.log.end(),
         }
     }
 

@@ -24,12 +24,14 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, rules: Rules) -> Self {
+    pub(super) fn new(seed: u64, rules: Rules, durability: Durability) -> Self {
         World {
             rng: Rng::new(seed),
             now: Mono(0),
             rules,
-            nodes: (0..3).map(|id| Node::new(BrokerId(id), rules)).collect(),
+            nodes: (0..3)
+                .map(|id| Node::new(BrokerId(id), rules, durability))
+                .collect(),
             controller: Controller::new(3, 2),
             net: Net::new(),
             checks: Checks::default(),

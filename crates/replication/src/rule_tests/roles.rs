@@ -148,6 +148,24 @@ fn e1_repeated_and_older_records_change_nothing() {
 }
 
 #[test]
+fn e2_metadata_of_a_former_life_makes_no_follower() {
+    let mut bench = Bench::new(ToyLog::of(&[(1, 4), (4, 2)]));
+    // Found by the model: the log has outlived the leader of epoch 3, who cannot place it.
+    bench.partition.leader = Some(B2);
+    bench.partition.leader_epoch = LeaderEpoch(3);
+    let partition = bench.partition.clone();
+    let mut former = registration(ME);
+    former.epoch = BrokerEpoch(life(ME).get() - 1);
+    let effects = bench.step(Event::MetadataApplied {
+        partition,
+        brokers: vec![former, registration(B2)],
+    });
+    assert_eq!(effects, []);
+    let effects = bench.step(Event::BrokerChanged(registration(ME)));
+    assert!(matches!(effects[..], [Effect::SendPosition { .. }]));
+}
+
+#[test]
 fn e2_a_record_of_a_former_life_makes_no_leader_kafka_10527() {
     let mut bench = Bench::new(ToyLog::of(&[(1, 4)]));
     let mut former = registration(ME);
