@@ -63,6 +63,8 @@ impl World {
         let Peer::Broker(from) = envelope.from else {
             return;
         };
+        // Lost answers of accepted changes are what the roll-back rule is about: more of them.
+        let mute = self.faults && matches!(envelope.message, Message::Alter(_)) && self.rng.one_in(3);
         let answer = match envelope.message {
             Message::Alter(request) => Message::Altered(AlterPartitionResult {
                 leader_epoch: request.leader_epoch,
@@ -80,6 +82,9 @@ impl World {
             },
             _ => return,
         };
+        if mute {
+            return;
+        }
         let i = usize::try_from(from.get()).unwrap();
         let envelope = Envelope {
             due: self.now,
