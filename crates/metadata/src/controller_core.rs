@@ -133,6 +133,11 @@ impl ControllerCore {
         self.sessions.mark_dead(id, epoch);
     }
 
+    /// The process was paused until now: heartbeats may lie unread, so nobody is fenced for the time of the pause.
+    pub fn was_away(&mut self, now: Mono) {
+        self.sessions.grant_full_sessions(now);
+    }
+
     /// The next entry to propose, if none is in flight and there is something to change: one broker's fencing alone,
     /// or everything that waits.
     pub fn next_batch(&mut self, now: Mono, wall: WallMs) -> NextBatch {

@@ -91,6 +91,13 @@ impl BrokerSessions {
         }
     }
 
+    /// This controller was away itself (a paused process), so it cannot tell who was silent meanwhile.
+    pub fn grant_full_sessions(&mut self, now: Mono) {
+        for session in self.sessions.values_mut() {
+            session.contact = session.contact.max(now);
+        }
+    }
+
     /// Whether this life of the broker may still be at work.
     pub fn is_alive(&self, id: BrokerId, epoch: BrokerEpoch, now: Mono) -> bool {
         self.sessions

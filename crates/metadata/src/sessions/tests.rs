@@ -85,3 +85,16 @@ fn sessions_follow_registrations() {
     assert!(!sessions.is_alive(BrokerId(2), epoch_of(&image, 2), at(2)));
     assert_eq!(sessions.lowest_applied(&one, BrokerId(1)), None);
 }
+
+#[test]
+fn a_controller_that_was_away_fences_nobody_for_it() {
+    let image = image_with_brokers(&[1, 2].map(TestBroker::active));
+    let mut sessions = sessions(&image, at(0));
+    sessions.mark_dead(BrokerId(2), epoch_of(&image, 2));
+    sessions.grant_full_sessions(at(60_000));
+    assert_eq!(
+        sessions.next_to_fence(&image, at(60_000)).map(|(id, _)| id),
+        Some(BrokerId(2))
+    );
+    assert!(sessions.is_alive(BrokerId(1), epoch_of(&image, 1), at(65_999)));
+}
