@@ -9,9 +9,10 @@ use strom_client::{ControllerClient, MetadataCache, MetadataChange, MetadataWatc
 use strom_log::{LogDir, LogDirConfig};
 use strom_proto::splice::SplicedServer;
 use strom_proto::v1::broker_control_server::BrokerControlServer;
+use strom_proto::v1::group_coordinator_server::GroupCoordinatorServer;
 use strom_replication::Event;
 use strom_runtime::{Clock, Health, Shutdown};
-use strom_types::{BrokerEpoch, MetadataOffset};
+use strom_types::{BrokerEpoch, GROUP_METADATA_TOPIC, MetadataOffset};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::service::Routes;
@@ -21,13 +22,20 @@ use crate::broker::{Broker, Parts};
 use crate::config::BrokerConfig;
 use crate::data::BrokerData;
 use crate::error::BrokerError;
-use crate::grpc::Control;
+use crate::grpc::{Control, Groups};
 use crate::life::{AlterPartitions, Heartbeat, IsrChange, Standing, register};
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::shared::{Note, Shared};
 
+/// The gRPC services that a broker offers.
+pub const SERVICES: &[&str] = &[
+    "strom.v1.BrokerControl",
+    "strom.v1.BrokerData",
+    "strom.v1.GroupCoordinator",
+    "strom.v1.Replication",
+];
 const COMPONENT: &str = "broker";
 /// Replicas look at the time at least this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -126,9 +134,13 @@ impl App {
         let control = BrokerControlServer::new(Control::new(self.broker.clone()))
             .max_decoding_message_size(CONTROL_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(CONTROL_MESSAGE_BYTES_MAX);
+        let groups = GroupCoordinatorServer::new(Groups::new(self.broker.coordinators().clone()))
+            .max_decoding_message_size(CONTROL_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(CONTROL_MESSAGE_BYTES_MAX);
         let mut routes = Routes::builder();
         routes
             .add_service(control)
+            .add_service(groups)
             .add_service(SplicedServer(BrokerData::new(self.broker.clone())));
         routes.routes()
     }
@@ -266,7 +278,7 @@ async fn take_notes(
 ) {
     loop {
         let note = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return broker.coordinators().close(),
             note = notes.recv() => match note {
                 Some(note) => note,
                 None => return,
@@ -299,6 +311,15 @@ async fn take_notes(
                     warn!(%key, %error, "cannot delete a log");
                 }
             }
+            Note::LeaderReady { key, topic, epoch } if *topic == *GROUP_METADATA_TOPIC => {
+                if let Some(partition) = broker.partitions().get(key) {
+                    broker.coordinators().leader_ready(&partition, epoch);
+                }
+            }
+            Note::LeadershipEnded { key, topic } if *topic == *GROUP_METADATA_TOPIC => {
+                broker.coordinators().leadership_ended(key);
+            }
+            Note::TopicsRemoved { names } => broker.coordinators().topics_deleted(&names).await,
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::config::BrokerConfig;
 use crate::data::Lanes;
+use crate::groups::{self, Coordinators};
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
@@ -36,6 +37,7 @@ struct Inner {
     lanes: Lanes,
     producer_ids: ProducerIds,
     write_room: Arc<Notify>,
+    coordinators: Coordinators,
 }
 
 /// What a broker is made of.
@@ -53,7 +55,9 @@ pub(crate) struct Parts {
 impl Broker {
     pub(crate) fn new(parts: Parts) -> Self {
         let producer_ids = ProducerIds::new(parts.controller, parts.config.broker_id, parts.epoch);
+        let group_config = groups::from_settings(&parts.config.settings);
         let inner = Inner {
+            coordinators: Coordinators::new(group_config, groups::offsets_topic(parts.metadata.clone())),
             config: parts.config,
             epoch: parts.epoch,
             dir: parts.dir,
@@ -111,6 +115,10 @@ impl Broker {
 
     pub(crate) fn producer_ids(&self) -> &ProducerIds {
         &self.inner.producer_ids
+    }
+
+    pub(crate) fn coordinators(&self) -> &Coordinators {
+        &self.inner.coordinators
     }
 
     /// Waits while more bytes are queued for the disk than may be: producers feel the disk's pace.

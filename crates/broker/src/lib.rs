@@ -5,6 +5,7 @@ mod broker;
 mod config;
 mod data;
 mod error;
+mod groups;
 mod grpc;
 mod life;
 mod log_events;
@@ -14,6 +15,6 @@ mod partitions;
 mod producer_ids;
 mod shared;
 
-pub use app::{App, Environment};
+pub use app::{App, Environment, SERVICES};
 pub use config::BrokerConfig;
 pub use error::BrokerError;

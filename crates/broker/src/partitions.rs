@@ -16,7 +16,7 @@ use tracing::error;
 
 use crate::config::BrokerConfig;
 use crate::partition::Partition;
-use crate::shared::Shared;
+use crate::shared::{Note, Shared};
 
 /// From so many leaderships on, their starts are synced together.
 const SYNC_TOGETHER_MIN: usize = 8;
@@ -105,6 +105,12 @@ impl Partitions {
         }
         self.configs_changed(image, &delta.configs);
         self.note_damaged(image);
+        if !delta.removed_topics.is_empty() {
+            let names = delta.removed_topics.iter().map(|topic| topic.name.to_string());
+            self.shared.note(Note::TopicsRemoved {
+                names: names.collect(),
+            });
+        }
     }
 
     fn remove_topic(&self, topic: TopicId) {

@@ -54,6 +54,10 @@ pub(crate) enum Note {
     DeleteLog {
         key: TopicIdPartition,
     },
+    /// Topics, by their names, are gone from the metadata.
+    TopicsRemoved {
+        names: Vec<String>,
+    },
 }
 
 pub(crate) struct Shared {

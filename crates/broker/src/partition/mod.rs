@@ -16,6 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use strom_config::TopicConfig;
 use strom_log::Log;
 use strom_replication::{Event, FetchBounds, Moment, Replica, ReplicaConfig, RoleKind};
+use strom_runtime::Clock;
 use strom_types::{ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
 
 pub(crate) use produce::{ProduceError, ProduceTerms};
@@ -88,6 +89,10 @@ impl Partition {
 
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        self.shared.clock()
     }
 
     /// Takes one event and carries its effects out.

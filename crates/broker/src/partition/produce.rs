@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use strom_config::{Compression as ConfigCompression, TimestampType, TopicConfig};
-use strom_log::LeaderAppend;
+use strom_log::{AppendInfo, LeaderAppend};
 use strom_records::{Codec, Compression, InvalidBatch, ProducePolicy, validate_produce};
-use strom_replication::{AckWait, Acks, Event};
-use strom_types::{ErrorCode, WallMs};
+use strom_replication::{AckWait, Acks, AcksState, Event};
+use strom_types::{ErrorCode, LeaderEpoch, Offset, WallMs};
 
 use super::{Ack, Partition};
 
@@ -29,12 +29,52 @@ impl Partition {
             ConfigCompression::Producer if log_append_time => records.clone(),
             _ => batch.into_bytes(),
         };
-        let mut inner = self.inner.lock();
-        let leader_epoch = inner.replica.admit_produce(self.moment(), terms.acks, None)?;
-        let by = LeaderAppend {
-            leader_epoch,
+        let terms = Appending {
+            acks: terms.acks,
+            leader_epoch: None,
             now,
             log_append_time,
+        };
+        self.append(records, terms, ack)?;
+        Ok(())
+    }
+
+    /// Appends a batch that a coordinator of this broker has built, with acks=all, as long as this leads under
+    /// `leader_epoch`. An error is definite.
+    pub(crate) fn append_own(
+        &self,
+        batch: Bytes,
+        leader_epoch: LeaderEpoch,
+        ack: Ack,
+    ) -> Result<AppendInfo, ErrorCode> {
+        let terms = Appending {
+            acks: Acks::All,
+            leader_epoch: Some(leader_epoch),
+            now: self.shared.clock().wall(),
+            log_append_time: self.config().timestamp_type == TimestampType::LogAppendTime,
+        };
+        self.append(batch, terms, ack)
+    }
+
+    /// What has become of an append of [`Partition::append_own`] up to `last_offset`.
+    pub(crate) fn own_append_state(&self, leader_epoch: LeaderEpoch, last_offset: Offset) -> AcksState {
+        let wait = AckWait {
+            acks: Acks::All,
+            leader_epoch,
+            last_offset,
+        };
+        self.inner.lock().replica.acks_state(self.moment(), &wait)
+    }
+
+    fn append(&self, records: Bytes, terms: Appending, ack: Ack) -> Result<AppendInfo, ErrorCode> {
+        let mut inner = self.inner.lock();
+        let leader_epoch = inner
+            .replica
+            .admit_produce(self.moment(), terms.acks, terms.leader_epoch)?;
+        let by = LeaderAppend {
+            leader_epoch,
+            now: terms.now,
+            log_append_time: terms.log_append_time,
         };
         let info = self.log.append_as_leader(records, by).map_err(|error| {
             tracing::debug!(topic = %self.topic, partition = self.key.partition, %error, "append refused");
@@ -55,8 +95,17 @@ impl Partition {
         self.shared
             .metrics()
             .appended(records_len(info.base_offset, info.last_offset));
-        Ok(())
+        Ok(info)
     }
+}
+
+/// Under what a batch is appended.
+struct Appending {
+    acks: Acks,
+    /// `None` = whatever this leads under.
+    leader_epoch: Option<LeaderEpoch>,
+    now: WallMs,
+    log_append_time: bool,
 }
 
 /// A refusal before anything was written: definite.

@@ -1,0 +1,1 @@
+//! Placeholder until the next file is written.
