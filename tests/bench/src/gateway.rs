@@ -1,0 +1,74 @@
+//! The skeleton's gateway: length-framed batches in, spliced messages out, acks back.
+
+use bytes::{Buf, BytesMut};
+use strom_client::Peers;
+use strom_proto::splice::{self, Spliced};
+use strom_proto::v1::{ProduceHead, ProducePartition, ProduceReplyHead};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tonic::metadata::MetadataMap;
+
+use crate::Error;
+
+const QUEUE_BYTES: u32 = 32 * 1024 * 1024;
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Partition (4 bytes) and length (4 bytes) in front of each batch.
+pub(crate) const FRAME_HEADER: usize = 8;
+
+pub(crate) async fn run(broker: String) -> Result<(), Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    println!("{}", listener.local_addr()?);
+    loop {
+        let (client, _) = listener.accept().await?;
+        client.set_nodelay(true)?;
+        tokio::spawn(serve(client, broker.clone()));
+    }
+}
+
+async fn serve(client: TcpStream, broker: String) -> Result<(), Error> {
+    let transport = Peers::new().data(&broker)?;
+    let (sender, body) = splice::channel::<ProduceHead>(QUEUE_BYTES);
+    let path = "/strom.v1.BrokerData/Produce";
+    let mut replies =
+        splice::open::<_, _, ProduceReplyHead>(transport, path, MetadataMap::new(), body, MESSAGE_BYTES_MAX)
+            .await?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let acks = tokio::spawn(async move {
+        while let Some(Ok(reply)) = replies.next().await {
+            if to_client
+                .write_all(&reply.head.correlation.to_be_bytes())
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    let mut buffer = BytesMut::with_capacity(2 * 1024 * 1024);
+    let mut correlation = 0;
+    while from_client.read_buf(&mut buffer).await? > 0 {
+        while buffer.len() >= FRAME_HEADER {
+            let mut header = &buffer[..FRAME_HEADER];
+            let (partition, len) = (header.get_i32(), header.get_u32() as usize);
+            if buffer.len() < FRAME_HEADER + len {
+                buffer.reserve(FRAME_HEADER + len - buffer.len());
+                break;
+            }
+            buffer.advance(FRAME_HEADER);
+            let batch = buffer.split_to(len).freeze();
+            correlation += 1;
+            let part = ProducePartition {
+                partition,
+                ..Default::default()
+            };
+            let head = ProduceHead {
+                correlation,
+                partitions: vec![part],
+                ..Default::default()
+            };
+            sender.send(Spliced::new(head, batch)).await?;
+        }
+    }
+    acks.abort();
+    Ok(())
+}
