@@ -50,7 +50,8 @@ impl EpochCache {
         if epoch.get() < 0 || self.epoch_at(base_offset) >= epoch {
             return false;
         }
-        self.0.retain(|(known, start)| *start < base_offset || *known > epoch);
+        self.0
+            .retain(|(known, start)| *start < base_offset || *known > epoch);
         // One of a newer epoch at this very place would have made `epoch_at` answer it.
         let at = self.0.partition_point(|(known, _)| *known < epoch);
         self.0.insert(at, (epoch, base_offset));
@@ -224,7 +225,10 @@ mod tests {
         assert!(cache.observe(LeaderEpoch(1), 0));
         assert_eq!(cache.entries(), [(LeaderEpoch(1), 0), (LeaderEpoch(4), 9)]);
         assert!(cache.observe(LeaderEpoch(2), 5));
-        assert_eq!(cache.entries(), [(LeaderEpoch(1), 0), (LeaderEpoch(2), 5), (LeaderEpoch(4), 9)]);
+        assert_eq!(
+            cache.entries(),
+            [(LeaderEpoch(1), 0), (LeaderEpoch(2), 5), (LeaderEpoch(4), 9)]
+        );
     }
 
     #[test]

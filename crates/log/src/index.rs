@@ -166,12 +166,12 @@ impl ActiveIndex {
             offset_bytes.put_u32(*offset);
             offset_bytes.put_u32(*position);
         }
-        let mut time_bytes = Vec::with_capacity(times.len() * TIME_ENTRY_LEN);
-        for (timestamp, offset) in times {
-            time_bytes.put_i64(*timestamp);
-            time_bytes.put_u32(*offset);
-        }
-        (offset_bytes, time_bytes)
+        (offset_bytes, time_bytes(times))
+    }
+
+    /// The whole `.timeindex`.
+    pub(crate) fn all_times(&self) -> Vec<u8> {
+        time_bytes(&self.times)
     }
 
     pub(crate) fn mark_persisted(&mut self, offset_bytes: usize, time_bytes: usize) {
@@ -220,6 +220,15 @@ impl ActiveIndex {
         index.times_persisted = index.times.len();
         index
     }
+}
+
+fn time_bytes(times: &[(i64, u32)]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(times.len() * TIME_ENTRY_LEN);
+    for (timestamp, offset) in times {
+        bytes.put_i64(*timestamp);
+        bytes.put_u32(*offset);
+    }
+    bytes
 }
 
 /// The last entry at or below `target` in a sealed segment's `.index`, by binary search in the file.

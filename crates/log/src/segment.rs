@@ -7,6 +7,7 @@ use strom_types::Offset;
 
 use crate::index::ActiveIndex;
 use crate::producers::AbortedTransaction;
+use crate::sealed_text::{number, seal, unseal};
 use crate::storage::StorageFile;
 
 /// What a segment's file holds, by its suffix.
@@ -16,13 +17,16 @@ pub(crate) enum SegmentFile {
     OffsetIndex,
     TimeIndex,
     TxnIndex,
+    /// CRCs of a complete segment's time and transaction index, which nothing else could check.
+    Seal,
 }
 
 impl SegmentFile {
-    pub(crate) const ALL: [SegmentFile; 4] = [
+    pub(crate) const ALL: [SegmentFile; 5] = [
         SegmentFile::OffsetIndex,
         SegmentFile::TimeIndex,
         SegmentFile::TxnIndex,
+        SegmentFile::Seal,
         SegmentFile::Log,
     ];
 
@@ -32,6 +36,7 @@ impl SegmentFile {
             SegmentFile::OffsetIndex => "index",
             SegmentFile::TimeIndex => "timeindex",
             SegmentFile::TxnIndex => "txnindex",
+            SegmentFile::Seal => "seal",
         }
     }
 
@@ -110,5 +115,42 @@ impl Segment {
             index.note(last_offset, self.size, len, timestamp, interval);
         }
         self.size += len;
+    }
+}
+
+const SEAL_VERSION_LINE: &str = "strom-segment-seal 1";
+pub(crate) const SEAL_BYTES_MAX: u64 = 1 << 10;
+
+/// What a complete segment's index files hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seal {
+    pub(crate) times_crc: u32,
+    pub(crate) aborted_crc: u32,
+}
+
+impl Seal {
+    pub(crate) fn of(times: &[u8], aborted: &[u8]) -> Self {
+        Seal {
+            times_crc: crc32c::crc32c(times),
+            aborted_crc: crc32c::crc32c(aborted),
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        seal(format!(
+            "{SEAL_VERSION_LINE}\ntimes {}\naborted {}\n",
+            self.times_crc, self.aborted_crc
+        ))
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut lines = unseal(bytes)?;
+        if lines.next()? != SEAL_VERSION_LINE {
+            return None;
+        }
+        Some(Seal {
+            times_crc: number(lines.next(), "times")?,
+            aborted_crc: number(lines.next(), "aborted")?,
+        })
     }
 }

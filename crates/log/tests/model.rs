@@ -90,7 +90,9 @@ impl World {
 
     fn placed(&mut self, count: i64, size: usize) -> Bytes {
         self.serial = self.serial.wrapping_add(1);
-        let builder = BatchBuilder::new().base_offset(self.end).leader_epoch(LeaderEpoch(self.epoch));
+        let builder = BatchBuilder::new()
+            .base_offset(self.end)
+            .leader_epoch(LeaderEpoch(self.epoch));
         let batch = fill_batch(builder, count, size, 1_000 + self.end, self.serial);
         self.note_epoch();
         self.batches.push((self.end, self.end + count - 1, batch.clone()));
@@ -118,7 +120,12 @@ impl World {
     fn cut_start(&mut self, start: Offset) {
         self.start = start;
         self.batches.retain(|(_, last, _)| *last >= start);
-        let gone = self.epochs.iter().filter(|(_, at)| *at <= start).count().saturating_sub(1);
+        let gone = self
+            .epochs
+            .iter()
+            .filter(|(_, at)| *at <= start)
+            .count()
+            .saturating_sub(1);
         self.epochs.drain(..gone);
         if let Some((_, at)) = self.epochs.first_mut() {
             *at = (*at).max(start);
@@ -136,15 +143,35 @@ impl World {
     fn recovered(&mut self, durable: Offset) {
         self.reopen();
         let end = self.log.log_end_offset();
-        assert!(durable <= end && end <= self.end, "durable {durable}, recovered {end}, had {}", self.end);
+        assert!(
+            durable <= end && end <= self.end,
+            "durable {durable}, recovered {end}, had {}",
+            self.end
+        );
         // An epoch assigned at the very end may or may not have got to the disk with what followed it.
         self.batches.retain(|(_, last, _)| *last < end);
         self.end = end;
-        self.epochs = self.log.epoch_entries().unwrap().iter().map(|(e, at)| (e.get(), *at)).collect();
+        self.epochs = self
+            .log
+            .epoch_entries()
+            .unwrap()
+            .iter()
+            .map(|(e, at)| (e.get(), *at))
+            .collect();
         for (base, _, bytes) in &self.batches {
             let epoch = BatchHeader::parse(bytes).unwrap().partition_leader_epoch.get();
-            let known = self.epochs.iter().rev().find(|(_, at)| at <= base.max(&self.start)).map(|(e, _)| *e);
-            assert_eq!(known, Some(epoch), "epoch of the batch at {base}: {:?}", self.epochs);
+            let known = self
+                .epochs
+                .iter()
+                .rev()
+                .find(|(_, at)| at <= base.max(&self.start))
+                .map(|(e, _)| *e);
+            assert_eq!(
+                known,
+                Some(epoch),
+                "epoch of the batch at {base}: {:?}",
+                self.epochs
+            );
         }
     }
 
@@ -152,16 +179,37 @@ impl World {
         match *op {
             Op::Append { count, size, shared } => {
                 let placed = self.placed(count, size);
-                let (_, _, unplaced) = (0, 0, fill_batch(BatchBuilder::new(), count, size, 1_000 + self.end - count, self.serial));
+                let (_, _, unplaced) = (
+                    0,
+                    0,
+                    fill_batch(
+                        BatchBuilder::new(),
+                        count,
+                        size,
+                        1_000 + self.end - count,
+                        self.serial,
+                    ),
+                );
                 let keep = shared.then(|| unplaced.clone());
                 let info = self.log.append_as_leader(unplaced, lead(self.epoch)).unwrap();
-                assert_eq!((info.base_offset, info.last_offset + 1), (self.end - count, self.end));
-                assert_eq!(self.log.read(info.base_offset, 1, self.end, true).unwrap().records, placed);
+                assert_eq!(
+                    (info.base_offset, info.last_offset + 1),
+                    (self.end - count, self.end)
+                );
+                assert_eq!(
+                    self.log
+                        .read(info.base_offset, 1, self.end, true)
+                        .unwrap()
+                        .records,
+                    placed
+                );
                 drop(keep);
             }
             Op::Follow { batches, count, size } => {
                 let all: Vec<u8> = (0..batches).flat_map(|_| self.placed(count, size)).collect();
-                self.log.append_as_follower(&all.into(), follow(self.epoch)).unwrap();
+                self.log
+                    .append_as_follower(&all.into(), follow(self.epoch))
+                    .unwrap();
             }
             Op::NewEpoch => {
                 self.epoch += 1;
@@ -174,7 +222,11 @@ impl World {
             Op::Read { from, max, bound } => self.read(self.pick(from), max, self.pick(bound)),
             Op::Truncate(to) => {
                 let to = self.pick(to);
-                let cut = self.batches.iter().find(|(_, last, _)| *last >= to).map_or(to, |(base, _, _)| *base);
+                let cut = self
+                    .batches
+                    .iter()
+                    .find(|(_, last, _)| *last >= to)
+                    .map_or(to, |(base, _, _)| *base);
                 if cut < self.start {
                     return;
                 }
@@ -230,9 +282,15 @@ impl World {
                 self.recovered(durable);
             }
         }
-        assert_eq!((self.log.log_start_offset(), self.log.log_end_offset()), (self.start, self.end));
+        assert_eq!(
+            (self.log.log_start_offset(), self.log.log_end_offset()),
+            (self.start, self.end)
+        );
         let entries = self.log.epoch_entries().unwrap();
-        assert_eq!(entries.iter().map(|(e, at)| (e.get(), *at)).collect::<Vec<_>>(), self.epochs);
+        assert_eq!(
+            entries.iter().map(|(e, at)| (e.get(), *at)).collect::<Vec<_>>(),
+            self.epochs
+        );
     }
 
     fn nothing_on_disk(&self) -> bool {
@@ -247,7 +305,13 @@ impl World {
         (self.start, self.end) = (self.log.log_start_offset(), self.log.log_end_offset());
         assert_eq!(self.start, self.end);
         self.batches.clear();
-        self.epochs = self.log.epoch_entries().unwrap().iter().map(|(e, at)| (e.get(), *at)).collect();
+        self.epochs = self
+            .log
+            .epoch_entries()
+            .unwrap()
+            .iter()
+            .map(|(e, at)| (e.get(), *at))
+            .collect();
     }
 
     fn read(&self, from: Offset, max: usize, bound: Offset) {
@@ -264,7 +328,10 @@ impl World {
         let got = chunk.records;
         // A read may stop early at a segment's end, or where memory begins.
         assert!(want.starts_with(&got), "from {from} to {bound}");
-        assert!(!got.is_empty() || want.is_empty(), "from {from} to {bound}: nothing");
+        assert!(
+            !got.is_empty() || want.is_empty(),
+            "from {from} to {bound}: nothing"
+        );
         assert!(chunk.next_offset <= next.max(from));
     }
 
@@ -275,7 +342,10 @@ impl World {
 
 /// More with `PROPTEST_CASES`.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(400)
 }
 
 proptest! {

@@ -164,7 +164,7 @@ impl LogState {
             let base_offset = header.base_offset;
             if !self.segments.is_empty() {
                 self.rolls
-                    .push_back((base_offset, encode_snapshot(&self.producers)));
+                    .push_back((base_offset, encode_snapshot(&self.producers, 0)));
             }
             if let Some(index) = self
                 .segments

@@ -45,6 +45,7 @@ impl Log {
         };
         for base in active {
             self.persist_index(base)?;
+            self.seal_if_complete(base)?;
         }
         let mut state = self.state.lock();
         if state.epochs_dirty {
@@ -78,10 +79,11 @@ impl Log {
     fn write_snapshot(&self, state: &mut LogState) -> Result<(), LogError> {
         let offset = state.log_end;
         let path = snapshot_path(&self.path, offset);
+        let aborted = state.segments.last().map_or(0, |active| active.aborted.len());
         replace_file(
             &*self.dir.storage,
             &path,
-            &encode_snapshot(&state.producers),
+            &encode_snapshot(&state.producers, aborted),
             false,
         )
         .map_err(|error| LogError::io("write", &path, error))?;

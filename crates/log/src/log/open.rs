@@ -81,7 +81,11 @@ impl Log {
             }
             state.dir_dirty = true;
             let start = state.log_start;
-            state.end_at(LogPosition { offset: start, segment_base: start, position: 0 });
+            state.end_at(LogPosition {
+                offset: start,
+                segment_base: start,
+                position: 0,
+            });
         }
         self.settle(state, epochs_lost)
     }
@@ -113,7 +117,7 @@ impl Log {
         }
         state.snapshots.retain(|snapshot| *snapshot <= end);
         self.load_aborted(state)?;
-        self.rebuild_producers(state, end, now)?;
+        self.rebuild_producers(state, end, now, state.durable.offset)?;
         state.phase = Phase::Open;
         state.checkpoint_dirty = true;
         state.assert_order();
@@ -179,8 +183,13 @@ impl Log {
             let bytes = read_file(&*self.dir.storage, &path, aborted::TXN_INDEX_BYTES_MAX)
                 .map_err(|error| LogError::io("read", &path, error))?
                 .unwrap_or_default();
+            let sealed = segment.index.is_none();
+            let vouched = !sealed
+                || self
+                    .read_seal(segment.base_offset)
+                    .is_some_and(|s| s.aborted_crc == crc32c::crc32c(&bytes));
             // The file may run ahead of a log that was cut: what lies past its end goes.
-            match aborted::decode(&bytes, segment.base_offset, Offset::MAX) {
+            match aborted::decode(&bytes, segment.base_offset, Offset::MAX).filter(|_| vouched) {
                 Some(entries) => {
                     segment.aborted = entries.into_iter().filter(|txn| txn.last_offset < end).collect();
                     segment.aborted_persisted = segment.aborted.len();

@@ -136,20 +136,24 @@ impl Log {
         Ok(())
     }
 
-    /// Producers' state at `end`, from the newest good snapshot and what follows it; aborted transactions from there on
-    /// are found again too.
+    /// Producers' state at `end`, from the newest good snapshot at or below `trusted` and what follows it; aborted
+    /// transactions from there on are found again too.
     pub(super) fn rebuild_producers(
         &self,
         state: &mut LogState,
         end: Offset,
         now: WallMs,
+        trusted: Offset,
     ) -> Result<(), LogError> {
         let mut begin = None;
-        let mut upto = end;
+        let mut upto = end.min(trusted);
         while let Some(offset) = state.latest_snapshot_at_most(upto) {
             let path = snapshot_path(&self.path, offset);
             let bytes = read_file(&*self.dir.storage, &path, SNAPSHOT_BYTES_MAX);
-            if let Some(producers) = bytes.ok().flatten().and_then(|bytes| decode_snapshot(&bytes)) {
+            let snapshot = bytes.ok().flatten().and_then(|bytes| decode_snapshot(&bytes));
+            if let Some((producers, aborted)) = snapshot
+                && aborted == state.aborted_before(offset)
+            {
                 begin = Some((offset, producers));
                 break;
             }
@@ -176,6 +180,22 @@ impl Log {
 }
 
 impl LogState {
+    /// Aborted transactions known in the segment that ends at, or holds, `offset`, up to there.
+    fn aborted_before(&self, offset: Offset) -> usize {
+        let at = self
+            .segments
+            .partition_point(|segment| segment.base_offset <= offset)
+            .checked_sub(1);
+        let segment = at.and_then(|at| self.segments.get(at));
+        segment.map_or(0, |segment| {
+            segment
+                .aborted
+                .iter()
+                .filter(|txn| txn.last_offset < offset)
+                .count()
+        })
+    }
+
     pub(super) fn log_start_of_segments(&self) -> Offset {
         self.segments
             .first()

@@ -299,7 +299,9 @@ impl Log {
         }
         // The last process may have made the directory right before it died.
         let metadata = self.path.join(crate::dir::PARTITION_METADATA);
-        state.unsynced.extend(self.dir.storage.open(&metadata, false).ok());
+        state
+            .unsynced
+            .extend(self.dir.storage.open(&metadata, false).ok());
         state.dir_dirty = true;
         self.dir.root_dirty();
         if !state.in_flush_queue {

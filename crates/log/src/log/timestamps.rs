@@ -7,7 +7,7 @@ use strom_types::Offset;
 use super::{Log, LogState, Phase};
 use crate::error::ReadError;
 use crate::index::{INDEX_BYTES_MAX, TimeEntry, parse_times};
-use crate::segment::{Segment, SegmentFile};
+use crate::segment::{SEAL_BYTES_MAX, Seal, Segment, SegmentFile};
 use crate::storage::read_file;
 
 const READ_BYTES: usize = 1 << 20;
@@ -163,11 +163,19 @@ impl Log {
 
     /// `None` when the file is missing or damaged.
     fn times_of(&self, segment: &Segment, end: Offset) -> Option<Vec<TimeEntry>> {
+        let seal = self.read_seal(segment.base_offset)?;
         let path = SegmentFile::TimeIndex.path(&self.path, segment.base_offset);
         let bytes = read_file(&*self.dir.storage, &path, INDEX_BYTES_MAX).ok()??;
-        if bytes.is_empty() && segment.size > 0 {
+        if crc32c::crc32c(&bytes) != seal.times_crc || bytes.is_empty() {
             return None;
         }
         parse_times(&bytes, segment.base_offset, end)
+    }
+
+    pub(super) fn read_seal(&self, base: Offset) -> Option<Seal> {
+        let path = SegmentFile::Seal.path(&self.path, base);
+        read_file(&*self.dir.storage, &path, SEAL_BYTES_MAX)
+            .ok()?
+            .and_then(|bytes| Seal::decode(&bytes))
     }
 }

@@ -52,7 +52,7 @@ impl Log {
             self.truncate_files(&mut state, end)?;
         }
         state.log_end = end.offset;
-        self.rebuild_producers(&mut state, end.offset, wall_now())?;
+        self.rebuild_producers(&mut state, end.offset, wall_now(), end.offset)?;
         state.checkpoint_dirty = true;
         state.assert_order();
         Ok(end.offset)
@@ -147,6 +147,9 @@ impl Log {
         };
         let base = segment.base_offset;
         let file = self.segment_file(segment)?;
+        let seal = SegmentFile::Seal.path(&self.path, base);
+        remove_file_if_exists(&*self.dir.storage, &seal)
+            .map_err(|error| LogError::io("remove", &seal, error))?;
         file.set_len(end.position)
             .and_then(|()| file.sync_data())
             .map_err(|error| self.fail_dir(self.io_error("truncate", base, error)))?;

@@ -9,7 +9,7 @@ use strom_types::Offset;
 use super::{Log, LogState, Phase};
 use crate::aborted;
 use crate::error::LogError;
-use crate::segment::{LogPosition, SegmentFile, snapshot_path};
+use crate::segment::{LogPosition, Seal, SegmentFile, snapshot_path};
 use crate::storage::{StorageFile, replace_file, write_all_at, write_chunks_at};
 
 /// What a round wrote of one log.
@@ -89,6 +89,7 @@ impl Log {
         };
         if let Some(previous) = previous {
             self.persist_index(previous)?;
+            self.seal_if_complete(previous)?;
         }
         replace_file(
             &*self.dir.storage,
@@ -101,15 +102,40 @@ impl Log {
         state.rolls.pop_front();
         state.snapshots.push(segment_base);
         state.bytes_since_snapshot = 0;
-        if let Some(previous) = state
+        Ok(true)
+    }
+
+    /// Vouches for the index files of a segment that gets no more batches, and takes the index out of memory.
+    pub(super) fn seal_if_complete(&self, base: Offset) -> Result<(), LogError> {
+        let seal = {
+            let state = self.state.lock();
+            let complete = state.written.segment_base > base
+                || state
+                    .rolls
+                    .front()
+                    .is_some_and(|(next, _)| *next == state.written.offset);
+            let segment = state.segments.iter().find(|segment| segment.base_offset == base);
+            match segment.and_then(|segment| Some((segment, segment.index.as_ref()?))) {
+                Some((segment, index)) if complete => {
+                    Seal::of(&index.all_times(), &aborted::encode(&segment.aborted))
+                }
+                _ => return Ok(()),
+            }
+        };
+        let path = SegmentFile::Seal.path(&self.path, base);
+        replace_file(&*self.dir.storage, &path, &seal.encode(), false)
+            .map_err(|error| LogError::io("write", &path, error))?;
+        if let Some(segment) = self
+            .state
+            .lock()
             .segments
             .iter_mut()
-            .find(|s| Some(s.base_offset) == previous)
+            .find(|s| s.base_offset == base)
         {
-            previous.index = None;
-            previous.file = None;
+            segment.index = None;
+            segment.file = None;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Appends to the index files what they lack. The index stays in memory.

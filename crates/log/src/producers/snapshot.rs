@@ -10,13 +10,15 @@ use super::{BATCHES_MAX, BatchMeta, Producer, Producers};
 
 /// Kafka's own snapshots are version 1; this layout is ours.
 const VERSION: u16 = 100;
-const HEAD_LEN: usize = 2 + 4 + 4;
+const HEAD_LEN: usize = 2 + 4 + 4 + 4;
 /// Producer id, epoch, update time, coordinator epoch, transaction start, number of batches.
 const ENTRY_LEN_MIN: usize = 8 + 2 + 8 + 4 + 8 + 1;
 const BATCH_LEN: usize = 4 + 4 + 8 + 4 + 8;
 
-pub(crate) fn encode(producers: &Producers) -> Vec<u8> {
+/// `aborted` is the number of aborted transactions that the snapshot's segment has before it: a check of its index.
+pub(crate) fn encode(producers: &Producers, aborted: usize) -> Vec<u8> {
     let mut body = Vec::with_capacity(HEAD_LEN + producers.entries.len() * (ENTRY_LEN_MIN + BATCH_LEN));
+    body.put_u32(u32::try_from(aborted).unwrap_or(u32::MAX));
     body.put_u32(u32::try_from(producers.entries.len()).unwrap_or(u32::MAX));
     for (id, producer) in &producers.entries {
         body.put_i64(id.get());
@@ -41,12 +43,13 @@ pub(crate) fn encode(producers: &Producers) -> Vec<u8> {
 }
 
 /// `None` unless version, CRC and every length fit.
-pub(crate) fn decode(mut bytes: &[u8]) -> Option<Producers> {
+pub(crate) fn decode(mut bytes: &[u8]) -> Option<(Producers, usize)> {
     let version = bytes.try_get_u16().ok()?;
     let crc = bytes.try_get_u32().ok()?;
     if version != VERSION || crc != crc32c::crc32c(bytes) {
         return None;
     }
+    let aborted = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
     let count = usize::try_from(bytes.try_get_u32().ok()?).ok()?;
     if count > bytes.len() / ENTRY_LEN_MIN {
         return None;
@@ -56,7 +59,9 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<Producers> {
         let (id, producer) = decode_entry(&mut bytes)?;
         entries.insert(id, producer);
     }
-    bytes.is_empty().then(|| Producers::from_entries(entries))
+    bytes
+        .is_empty()
+        .then(|| (Producers::from_entries(entries), aborted))
 }
 
 fn decode_entry(bytes: &mut &[u8]) -> Option<(ProducerId, Producer)> {

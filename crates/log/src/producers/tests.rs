@@ -80,7 +80,9 @@ fn idempotence() {
             *want,
             "step {i}: {batch:?}"
         );
-        producers = decode_snapshot(&encode_snapshot(&producers)).unwrap_or_default();
+        producers = decode_snapshot(&encode_snapshot(&producers, 3))
+            .unwrap_or_default()
+            .0;
     }
 }
 
@@ -154,7 +156,9 @@ fn transactions() {
         Err(ErrorCode::TransactionCoordinatorFenced)
     );
     // The open one survives expiry and snapshots.
-    let kept = decode_snapshot(&encode_snapshot(&producers)).unwrap_or_default();
+    let kept = decode_snapshot(&encode_snapshot(&producers, 3))
+        .unwrap_or_default()
+        .0;
     assert_eq!(
         kept.states()
             .iter()
@@ -175,7 +179,7 @@ fn transactions() {
 fn damaged_snapshots_are_refused() {
     let mut producers = Producers::default();
     producers.apply(&header(7, 0, 0, 1, 0), None, 1_000);
-    let bytes = encode_snapshot(&producers);
+    let bytes = encode_snapshot(&producers, 0);
     for at in 0..bytes.len() {
         assert_eq!(decode_snapshot(&bytes[..at]), None, "cut at {at}");
         let mut changed = bytes.clone();

@@ -139,7 +139,9 @@ impl FaultStorage {
         }
         // What lies in a directory whose own name was lost cannot be reached.
         let dirs = names.dirs.clone();
-        names.files.retain(|path, _| path.parent().is_some_and(|dir| dirs.contains(dir)));
+        names
+            .files
+            .retain(|path, _| path.parent().is_some_and(|dir| dirs.contains(dir)));
         for inode in disk.inodes.values_mut() {
             let mut data = inode.durable.clone();
             for change in inode.unsynced.drain(..) {
