@@ -43,13 +43,46 @@ pub(crate) fn partition_call_code(error: &CallError) -> ErrorCode {
     }
 }
 
+/// A unary call that only reads and failed: nothing can have happened, so the client shall look up the leader again.
+pub(crate) fn read_call_code(error: &CallError) -> ErrorCode {
+    match error {
+        CallError::Refused(_) => client_code(error.code()),
+        CallError::Unreachable { .. } | CallError::Indeterminate { .. } => ErrorCode::NotLeaderOrFollower,
+    }
+}
+
 /// A unary call to a group's coordinator that failed.
 pub(crate) fn coordinator_call_code(error: &CallError) -> ErrorCode {
     match error {
-        CallError::Refused(_) => client_code(error.code()),
+        CallError::Refused(_) => coordinator_code(error.code()),
         CallError::Unreachable { .. } => ErrorCode::CoordinatorNotAvailable,
         // Offset commits and joins may be repeated: clients retry them on this code after finding the coordinator.
         CallError::Indeterminate { .. } => ErrorCode::CoordinatorNotAvailable,
+    }
+}
+
+/// A coordinator's own code. Members know what to do with lost coordinators, not with lost leaders or controllers.
+pub(crate) fn coordinator_code(code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch | ErrorCode::StaleBrokerEpoch => {
+            ErrorCode::NotCoordinator
+        }
+        ErrorCode::Indeterminate
+        | ErrorCode::RequestTimedOut
+        | ErrorCode::ControllerUnavailable
+        | ErrorCode::NotController
+        | ErrorCode::Overloaded => ErrorCode::CoordinatorNotAvailable,
+        other => client_code(other),
+    }
+}
+
+/// Why there is no producer id. Whatever keeps brokers from handing one out passes; this is the code that Kafka
+/// answers, and the only one on which Java's idempotent producer comes again: NOT_COORDINATOR and
+/// COORDINATOR_NOT_AVAILABLE send it to look for the coordinator of a transactional id that it does not have.
+pub(crate) fn producer_id_code(code: ErrorCode) -> ErrorCode {
+    match client_code(code) {
+        ErrorCode::UnsupportedVersion => ErrorCode::UnsupportedVersion,
+        _ => ErrorCode::CoordinatorLoadInProgress,
     }
 }
 
@@ -69,15 +102,56 @@ mod tests {
 
     #[test]
     fn the_unknown_is_never_definite() {
+        let lost = CallError::Indeterminate {
+            target: String::new(),
+            reason: String::new(),
+        };
         for code in [
             client_code(ErrorCode::Indeterminate),
             lane_code(&LaneError::Broken),
-            partition_call_code(&CallError::Indeterminate {
-                target: String::new(),
-                reason: String::new(),
-            }),
+            partition_call_code(&lost),
+            read_call_code(&lost),
+            coordinator_call_code(&lost),
+            coordinator_code(ErrorCode::Indeterminate),
+            producer_id_code(lost.code()),
         ] {
             assert!(code.is_retriable(), "{code}");
+        }
+    }
+
+    #[test]
+    fn coordinators_speak_of_coordinators() {
+        for &code in ErrorCode::ALL {
+            let seen = coordinator_code(code);
+            assert!(seen.kafka_code().is_some(), "{code} has no number in Kafka");
+            assert_eq!(
+                seen.is_retriable(),
+                code.is_retriable() || seen == ErrorCode::NotCoordinator,
+                "{code}"
+            );
+        }
+        for code in [
+            ErrorCode::NotCoordinator,
+            ErrorCode::CoordinatorLoadInProgress,
+            ErrorCode::UnknownMemberId,
+            ErrorCode::UnknownTopicOrPartition,
+        ] {
+            assert_eq!(coordinator_code(code), code);
+        }
+        assert_eq!(
+            coordinator_code(ErrorCode::NotLeaderOrFollower),
+            ErrorCode::NotCoordinator
+        );
+    }
+
+    #[test]
+    fn no_producer_id_is_a_passing_trouble() {
+        for code in [
+            ErrorCode::CoordinatorNotAvailable,
+            ErrorCode::NotCoordinator,
+            ErrorCode::Indeterminate,
+        ] {
+            assert_eq!(producer_id_code(code), ErrorCode::CoordinatorLoadInProgress);
         }
     }
 }

@@ -7,10 +7,11 @@ use strom_kafka_codec::ApiKey;
 use strom_runtime::clock::Clock;
 use tokio::sync::Semaphore;
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, TopicCreation};
 use crate::brokers::Brokers;
 use crate::config::GatewayConfig;
 use crate::fetch_sessions::FetchSessions;
+use crate::idle_keys::IdleKeys;
 use crate::metrics::{BadInputLog, Metrics};
 use crate::net::{ConnectionLimits, MEMORY_UNIT_BYTES};
 
@@ -22,6 +23,8 @@ pub(crate) struct Gateway {
     controller: ControllerClient,
     brokers: Brokers,
     sessions: FetchSessions,
+    topic_creation: TopicCreation,
+    idle_keys: IdleKeys,
     metrics: Metrics,
     bad_input: BadInputLog,
     limits: ConnectionLimits,
@@ -55,6 +58,8 @@ impl Gateway {
             controller: parts.controller,
             brokers: parts.brokers,
             metrics: parts.metrics,
+            topic_creation: TopicCreation::default(),
+            idle_keys: IdleKeys::default(),
             bad_input: BadInputLog::default(),
         }
     }
@@ -94,6 +99,14 @@ impl Gateway {
 
     pub(crate) fn sessions(&self) -> &FetchSessions {
         &self.sessions
+    }
+
+    pub(crate) fn topic_creation(&self) -> &TopicCreation {
+        &self.topic_creation
+    }
+
+    pub(crate) fn idle_keys(&self) -> &IdleKeys {
+        &self.idle_keys
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

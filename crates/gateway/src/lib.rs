@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod fetch_sessions;
 mod gateway;
+mod idle_keys;
 mod metrics;
 mod net;
 

@@ -2,9 +2,33 @@
 
 pub(crate) mod call;
 
+mod admin;
 mod api_versions;
+mod config_layers;
+mod coordinators;
+mod create_topics;
+mod delete_groups;
+mod delete_topics;
+mod describe_cluster;
+mod describe_groups;
 mod fetch;
+mod find_coordinator;
+mod heartbeat;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+mod nodes;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offset_for_leader_epoch;
 mod produce;
+mod scatter;
+mod sync_group;
+mod topic_creation;
 
 use std::sync::Arc;
 
@@ -12,6 +36,7 @@ use bytes::Bytes;
 use strom_kafka_codec::{ApiKey, Decoder, RequestError, RequestFrame, VersionRange};
 
 pub(crate) use call::{Call, Failure, Reply, ReplyFuture, Start};
+pub(crate) use topic_creation::TopicCreation;
 
 use crate::gateway::Gateway;
 use crate::net::ConnectionInfo;
@@ -62,8 +87,29 @@ pub(crate) fn table() -> Vec<Api> {
             ..Api::new(ApiKey::Produce, Pipelined, produce::start)
         },
         Api::new(ApiKey::Fetch, Pipelined, fetch::start),
-        Api::new(ApiKey::ApiVersions, Serial, api_versions::start),
     ];
+    let serial: &[(ApiKey, fn(Call, Decoder) -> Start)] = &[
+        (ApiKey::ApiVersions, api_versions::start),
+        (ApiKey::CreateTopics, create_topics::start),
+        (ApiKey::DeleteGroups, delete_groups::start),
+        (ApiKey::DeleteTopics, delete_topics::start),
+        (ApiKey::DescribeCluster, describe_cluster::start),
+        (ApiKey::DescribeGroups, describe_groups::start),
+        (ApiKey::FindCoordinator, find_coordinator::start),
+        (ApiKey::Heartbeat, heartbeat::start),
+        (ApiKey::InitProducerId, init_producer_id::start),
+        (ApiKey::JoinGroup, join_group::start),
+        (ApiKey::LeaveGroup, leave_group::start),
+        (ApiKey::ListGroups, list_groups::start),
+        (ApiKey::ListOffsets, list_offsets::start),
+        (ApiKey::Metadata, metadata::start),
+        (ApiKey::OffsetCommit, offset_commit::start),
+        (ApiKey::OffsetDelete, offset_delete::start),
+        (ApiKey::OffsetFetch, offset_fetch::start),
+        (ApiKey::OffsetForLeaderEpoch, offset_for_leader_epoch::start),
+        (ApiKey::SyncGroup, sync_group::start),
+    ];
+    apis.extend(serial.iter().map(|(key, start)| Api::new(*key, Serial, *start)));
     apis.sort_by_key(|api| api.key.as_i16());
     apis
 }
