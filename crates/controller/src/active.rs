@@ -1,26 +1,31 @@
 //! The loop that drives the controller's core while this node leads the quorum: requests in, batches to raft, replies
 //! out.
 
+mod handle;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use prost::Message;
-use strom_metadata::{Answer, Command, ControllerCore, CoreConfig, CoreEvent, Reply, RequestId};
+use strom_metadata::{Answer, ControllerCore, CoreConfig, CoreEvent, RequestId};
 use strom_proto::convert::service_error;
-use strom_proto::v1;
 use strom_raft_node::{ProposeError, RaftHandle, RaftRole, RaftStatus};
 use strom_runtime::{Clock, Shutdown};
-use strom_types::{BrokerEpoch, BrokerId, ErrorCode, MetadataOffset, Mono};
+use strom_types::{ErrorCode, MetadataOffset, Mono};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 use crate::metrics::Metrics;
 use crate::state_machine::MetadataLog;
+
+pub(crate) use handle::Active;
+use handle::{Outcome, Request};
 
 const REQUESTS_MAX: usize = 1024;
 /// The loop turns at least this often, so that a pause of the process is noticed as one.
@@ -32,69 +37,9 @@ const REFUSAL_PAUSE: Duration = Duration::from_millis(50);
 /// Partitions named in one line of the log.
 const NAMED_MAX: usize = 20;
 
-type Outcome = Result<Reply, v1::ServiceError>;
+/// Answers without an entry of their own, and whether this node surely still led when they were made.
+type Confirmation = Pin<Box<dyn Future<Output = (Vec<Answer>, bool)> + Send>>;
 type Proposal = Pin<Box<dyn Future<Output = Result<u64, ProposeError>> + Send>>;
-
-enum Request {
-    Command(Box<Command>, oneshot::Sender<Outcome>),
-    Heartbeat(
-        v1::BrokerHeartbeatRequest,
-        oneshot::Sender<v1::BrokerHeartbeatReply>,
-    ),
-    Gateway {
-        id: Uuid,
-        connected: bool,
-    },
-    BrokerDied(BrokerId, BrokerEpoch),
-}
-
-/// Asks the loop; cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Active {
-    requests: mpsc::Sender<Request>,
-}
-
-impl Active {
-    /// Commits a change. NOT_CONTROLLER and the like are definite; INDETERMINATE is not.
-    pub(crate) async fn submit(&self, command: Command) -> Outcome {
-        let (reply, outcome) = oneshot::channel();
-        let request = Request::Command(Box::new(command), reply);
-        if self.requests.send(request).await.is_err() {
-            return Err(stopping());
-        }
-        outcome.await.unwrap_or_else(|_| Err(stopping()))
-    }
-
-    /// `None` = the loop has ended.
-    pub(crate) async fn heartbeat(
-        &self,
-        request: v1::BrokerHeartbeatRequest,
-    ) -> Option<v1::BrokerHeartbeatReply> {
-        let (reply, outcome) = oneshot::channel();
-        self.requests
-            .send(Request::Heartbeat(request, reply))
-            .await
-            .ok()?;
-        outcome.await.ok()
-    }
-
-    pub(crate) async fn gateway(&self, id: Uuid, connected: bool) {
-        self.tell(Request::Gateway { id, connected }).await;
-    }
-
-    pub(crate) async fn broker_died(&self, id: BrokerId, epoch: BrokerEpoch) {
-        self.tell(Request::BrokerDied(id, epoch)).await;
-    }
-
-    async fn tell(&self, request: Request) {
-        // A loop that has ended has no use for it.
-        let _ = self.requests.send(request).await;
-    }
-}
-
-fn stopping() -> v1::ServiceError {
-    service_error(ErrorCode::ControllerUnavailable, "the controller is stopping")
-}
 
 /// What the loop stands on.
 pub(crate) struct Parts {
@@ -119,6 +64,7 @@ pub(crate) struct ActiveLoop {
     /// The term this node leads in; leads again only in a higher one.
     term: u64,
     proposed_at: Mono,
+    confirmations: FuturesUnordered<Confirmation>,
     /// No proposal before this time, after a refused one.
     pause_until: Mono,
 }
@@ -138,9 +84,10 @@ impl ActiveLoop {
             last_request: 0,
             term: 0,
             proposed_at: Mono(0),
+            confirmations: FuturesUnordered::new(),
             pause_until: Mono(0),
         };
-        (active, Active { requests: sender })
+        (active, Active::new(sender))
     }
 
     pub(crate) async fn run(mut self, stop: Shutdown) {
@@ -166,6 +113,9 @@ impl ActiveLoop {
                 outcome = concluded(&mut proposal) => {
                     proposal = None;
                     self.conclude(outcome);
+                }
+                Some((answers, confirmed)) = self.confirmations.next() => {
+                    self.answer(if confirmed { answers } else { unconfirmed(answers) });
                 }
                 changed = status.changed() => {
                     let now = status.borrow_and_update().clone();
@@ -242,12 +192,30 @@ impl ActiveLoop {
             return None;
         }
         let next = self.core.next_batch(now, self.clock.wall());
-        self.answer(next.answers);
+        self.confirm(next.answers);
         next.events.iter().for_each(|event| self.report(event));
         let data = next.batch?.encode_to_vec().into();
         self.proposed_at = now;
         let raft = self.raft.clone();
         Some(Box::pin(async move { raft.propose(data).await }))
+    }
+
+    /// An answer that wrote nothing ("it exists already") is as true as the image it was decided on: a leader that
+    /// has been replaced without knowing it must not give it.
+    fn confirm(&mut self, answers: Vec<Answer>) {
+        if answers.is_empty() {
+            return;
+        }
+        let (raft, mut status, term) = (self.raft.clone(), self.raft.status(), self.term);
+        self.confirmations.push(Box::pin(async move {
+            let replaced = |now: &RaftStatus| now.role != RaftRole::Leader || now.term != term;
+            let confirmed = tokio::select! {
+                biased;
+                _ = status.wait_for(replaced) => false,
+                read = raft.read_index() => read.is_ok(),
+            };
+            (answers, confirmed)
+        }));
     }
 
     fn conclude(&mut self, outcome: Result<u64, ProposeError>) {
@@ -318,6 +286,18 @@ impl ActiveLoop {
         let due = self.core.next_wakeup().map_or(TURN_MAX, |due| due.since(now));
         due.max(self.pause_until.since(now)).min(TURN_MAX)
     }
+}
+
+/// Nothing was written, so this is definite.
+fn unconfirmed(answers: Vec<Answer>) -> Vec<Answer> {
+    let reply = |answer: Answer| Answer {
+        reply: Err(service_error(
+            ErrorCode::NotController,
+            "this controller could not confirm that it leads the quorum",
+        )),
+        ..answer
+    };
+    answers.into_iter().map(reply).collect()
 }
 
 async fn concluded(proposal: &mut Option<Proposal>) -> Result<u64, ProposeError> {

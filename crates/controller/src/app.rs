@@ -74,11 +74,16 @@ impl App {
         } else {
             GrpcTransport::from_voters(config.node_id, &config.voters, Handle::current())?
         };
+        let mut core = config.core;
+        if !alone {
+            let ticks = u32::try_from(raft_config.tuning.election_ticks).unwrap_or(u32::MAX);
+            core.handover_grace = raft_config.tick.saturating_mul(ticks);
+        }
         let (node, raft) = RaftNode::open(&raft_config, machine, transport)?;
         health.set_not_ready(COMPONENT, "waiting for the quorum's leader");
         let metrics = Arc::new(Metrics::new(&metrics, log.clone(), raft.status()));
         let (active_loop, active) = ActiveLoop::new(Parts {
-            core: config.core,
+            core,
             raft: raft.clone(),
             log: log.clone(),
             clock,

@@ -74,7 +74,7 @@ impl ControllerCore {
     /// name gets `cluster_id`.
     pub fn became_leader(&mut self, image: Image, cluster_id: &str, now: Mono) {
         self.leading = true;
-        self.sessions.restart(&image, now);
+        self.sessions.restart(&image, now + self.config.handover_grace);
         self.gateways.restart(&image, now);
         self.image = image;
         self.note_shutdowns();

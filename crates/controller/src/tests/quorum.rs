@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use strom_client::{ControllerClient, Effect, MetadataWatcher, Peers};
 use strom_proto::status::from_status;
@@ -132,6 +133,42 @@ async fn the_leadership_moves_and_nothing_is_forgotten() {
     stop_watch.trigger("test");
     watching.await.expect("no panic");
     there_too.await.expect("no panic");
+    for member in members.into_values() {
+        stop(member).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_changes_fail_and_all_heals_when_it_is_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut members: BTreeMap<i32, Member> = (1..=3).map(|node| (node, start(dir.path(), node))).collect();
+    let endpoints: Vec<String> = (1..=3).map(|node| socket(dir.path(), node).1).collect();
+    let client = ControllerClient::new(Peers::new(), endpoints);
+    create(&client, "a", 1).await.expect("an answer");
+    for node in [1, 2] {
+        stop(members.remove(&node).expect("runs")).await;
+    }
+    let request = v1::UnregisterBrokerRequest { broker_id: 7 };
+    let call = client.call(
+        Duration::from_secs(2),
+        Effect::Once,
+        request,
+        |mut stub, request| async move { stub.unregister_broker(request).await },
+    );
+    let error = call.await.expect_err("no majority");
+    let code = error.code();
+    assert!(
+        matches!(
+            code,
+            ErrorCode::NotController | ErrorCode::ControllerUnavailable | ErrorCode::Indeterminate
+        ),
+        "{error}"
+    );
+    members.insert(1, start(dir.path(), 1));
+    let epoch = register(&client, 7, "local:broker")
+        .await
+        .expect("registers again");
+    assert!(epoch > 0);
     for member in members.into_values() {
         stop(member).await;
     }

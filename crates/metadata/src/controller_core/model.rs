@@ -46,6 +46,9 @@ pub struct NextBatch {
 pub struct CoreConfig {
     pub settings: ControllerSettings,
     pub session_timeout: Duration,
+    /// Added to the sessions that a new leader gives: how long its predecessor may have answered heartbeats after
+    /// this one was elected (at most the quorum's election timeout, by check-quorum).
+    pub handover_grace: Duration,
     /// How long a gateway stays in the image after its stream broke.
     pub gateway_grace: Duration,
     /// `None` = leaderships stay where they are.
@@ -61,6 +64,7 @@ impl Default for CoreConfig {
         CoreConfig {
             settings: ControllerSettings::default(),
             session_timeout: Duration::from_secs(6),
+            handover_grace: Duration::ZERO,
             gateway_grace: Duration::from_secs(5),
             rebalance_interval: Some(Duration::from_secs(300)),
             queue_max: 10_000,

@@ -295,6 +295,18 @@ fn silent_brokers_are_fenced_one_per_entry() {
 }
 
 #[test]
+fn a_new_leader_reckons_with_heartbeats_that_the_old_one_still_answered() {
+    let config = CoreConfig {
+        handover_grace: Duration::from_millis(600),
+        ..Default::default()
+    };
+    let mut core = ControllerCore::new(config);
+    core.became_leader(image_with_brokers(&[TestBroker::active(1)]), "", at(0));
+    assert_eq!(core.next_batch(at(6_599), WallMs(0)), NextBatch::default());
+    assert!(core.next_batch(at(6_600), WallMs(0)).batch.is_some());
+}
+
+#[test]
 fn evidence_of_death_fences_at_once() {
     let mut node = Node::leading(&[1, 2].map(TestBroker::active));
     node.create("t", 1, &[1, 2]);
