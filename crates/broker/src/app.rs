@@ -12,7 +12,7 @@ use strom_proto::v1::broker_control_server::BrokerControlServer;
 use strom_proto::v1::group_coordinator_server::GroupCoordinatorServer;
 use strom_replication::Event;
 use strom_runtime::{Clock, Health, Shutdown};
-use strom_types::{BrokerEpoch, GROUP_METADATA_TOPIC, MetadataOffset};
+use strom_types::{BrokerEpoch, MetadataOffset};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::service::Routes;
@@ -29,13 +29,6 @@ use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::shared::{Note, Shared};
 
-/// The gRPC services that a broker offers.
-pub const SERVICES: &[&str] = &[
-    "strom.v1.BrokerControl",
-    "strom.v1.BrokerData",
-    "strom.v1.GroupCoordinator",
-    "strom.v1.Replication",
-];
 const COMPONENT: &str = "broker";
 /// Replicas look at the time at least this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -311,15 +304,9 @@ async fn take_notes(
                     warn!(%key, %error, "cannot delete a log");
                 }
             }
-            Note::LeaderReady { key, topic, epoch } if *topic == *GROUP_METADATA_TOPIC => {
-                if let Some(partition) = broker.partitions().get(key) {
-                    broker.coordinators().leader_ready(&partition, epoch);
-                }
+            note @ (Note::LeaderReady { .. } | Note::LeadershipEnded { .. } | Note::TopicsRemoved { .. }) => {
+                broker.coordinators().take_note(broker.partitions(), note).await;
             }
-            Note::LeadershipEnded { key, topic } if *topic == *GROUP_METADATA_TOPIC => {
-                broker.coordinators().leadership_ended(key);
-            }
-            Note::TopicsRemoved { names } => broker.coordinators().topics_deleted(&names).await,
             _ => {}
         }
     }

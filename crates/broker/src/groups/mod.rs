@@ -30,6 +30,8 @@ pub(crate) use config::from_settings;
 use coordinator::{Leadership, run};
 
 use crate::partition::Partition;
+use crate::partitions::Partitions;
+use crate::shared::Note;
 
 /// Commands that wait for one coordinator; more callers wait for room.
 const COMMANDS_MAX: usize = 1024;
@@ -75,8 +77,27 @@ impl Coordinators {
         }
     }
 
-    /// The leadership of a partition of `__consumer_offsets` has begun: its coordinator loads, then serves.
-    pub(crate) fn leader_ready(&self, partition: &Arc<Partition>, epoch: LeaderEpoch) {
+    /// Follows the leaderships of `__consumer_offsets`; other topics' are passed over.
+    pub(crate) async fn take_note(&self, partitions: &Partitions, note: Note) {
+        match note {
+            Note::LeaderReady { key, topic, epoch } if *topic == *GROUP_METADATA_TOPIC => {
+                if let Some(partition) = partitions.get(key) {
+                    self.begin(partition, epoch);
+                }
+            }
+            Note::LeadershipEnded { key, topic } if *topic == *GROUP_METADATA_TOPIC => {
+                if let Some(led) = self.inner.led.write().remove(&key) {
+                    led.stop.cancel();
+                }
+            }
+            // Committed offsets of deleted topics go, too.
+            Note::TopicsRemoved { names } => self.topics_deleted(&names).await,
+            _ => {}
+        }
+    }
+
+    /// The coordinator of a leadership that has begun: it loads, then serves.
+    fn begin(&self, partition: Arc<Partition>, epoch: LeaderEpoch) {
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let stop = CancellationToken::new();
         let led = Led {
@@ -87,18 +108,12 @@ impl Coordinators {
             before.stop.cancel();
         }
         let leadership = Leadership {
-            partition: partition.clone(),
+            partition,
             epoch,
             commands,
             stop,
         };
         tokio::spawn(run(leadership, self.inner.config.clone()));
-    }
-
-    pub(crate) fn leadership_ended(&self, key: TopicIdPartition) {
-        if let Some(led) = self.inner.led.write().remove(&key) {
-            led.stop.cancel();
-        }
     }
 
     /// The broker stops.
@@ -108,11 +123,11 @@ impl Coordinators {
         }
     }
 
-    /// Committed offsets of deleted topics go, too.
-    pub(crate) async fn topics_deleted(&self, topics: &[String]) {
-        let led = self.inner.led.read();
-        let all: Vec<_> = led.values().map(|led| led.commands.clone()).collect();
-        drop(led);
+    async fn topics_deleted(&self, topics: &[String]) {
+        let all: Vec<_> = {
+            let led = self.inner.led.read();
+            led.values().map(|led| led.commands.clone()).collect()
+        };
         for commands in all {
             // One that has just ended needs nothing.
             let _ = commands.send(Command::TopicsDeleted(topics.to_vec())).await;

@@ -24,7 +24,7 @@ const SHARED_BATCH_BYTES: usize = 256 << 10;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// What became of a write.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome {
     /// Surely not in the log.
     Refused { token: AppendToken, error: ErrorCode },

@@ -142,7 +142,7 @@ pub(super) fn topic_partitions(partitions: Vec<v1::OffsetFetchPartition>) -> Vec
     partitions.into_iter().map(convert).collect()
 }
 
-pub(super) fn fetched(offset: core::FetchedOffset) -> v1::FetchedOffset {
+pub(super) fn fetched(offset: &core::FetchedOffset) -> v1::FetchedOffset {
     v1::FetchedOffset {
         topic: offset.topic.to_string(),
         partition: offset.partition,
@@ -183,7 +183,7 @@ pub(super) fn description(group: core::GroupDescription) -> v1::GroupDescription
     }
 }
 
-pub(super) fn listed(group: core::ListedGroup) -> v1::ListedGroup {
+pub(super) fn listed(group: &core::ListedGroup) -> v1::ListedGroup {
     v1::ListedGroup {
         group_id: group.group_id.to_string(),
         protocol_type: group.protocol_type.to_string(),

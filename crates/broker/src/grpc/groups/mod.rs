@@ -101,7 +101,7 @@ impl Groups {
         for key in self.coordinators.led() {
             let filter = filter.clone();
             match self.coordinators.look(key, move |core| core.list(&filter)).await {
-                Ok(listed) => all.extend(listed.into_iter().map(convert::listed)),
+                Ok(listed) => all.extend(listed.iter().map(convert::listed)),
                 // Led elsewhere by now, and listed there.
                 Err(ErrorCode::NotCoordinator) => {}
                 Err(error) => return Err(error),
@@ -228,7 +228,7 @@ impl GroupCoordinator for Groups {
         Ok(Response::new(match fetched.await {
             Ok(offsets) => v1::OffsetFetchReply {
                 error: 0,
-                offsets: offsets.into_iter().map(convert::fetched).collect(),
+                offsets: offsets.iter().map(convert::fetched).collect(),
             },
             Err(error) => v1::OffsetFetchReply {
                 error: error as i32,
