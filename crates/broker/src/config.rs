@@ -60,7 +60,7 @@ impl BrokerConfig {
             controlled_shutdown_max: settings
                 .millis("strom.shutdown.timeout.ms")
                 .unwrap_or(Duration::from_secs(5))
-                .mul_f64(0.6),
+                .mul_f64(0.25),
         }
     }
 }

@@ -15,6 +15,6 @@ mod partitions;
 mod producer_ids;
 mod shared;
 
-pub use app::{App, Environment, SERVICES};
+pub use app::{App, Environment};
 pub use config::BrokerConfig;
 pub use error::BrokerError;

@@ -27,7 +27,7 @@ pub(crate) enum Role {
     Standalone(StandaloneArgs),
     /// Run a controller: a member of the metadata quorum
     Controller(ControllerArgs),
-    /// Run a broker: partition logs and their replicas, group coordinator
+    /// Run a broker: partition logs and their replicas, group coordinator; or ask about brokers
     Broker(BrokerArgs),
     /// Run a gateway: the Kafka protocol for clients
     Gateway(GatewayArgs),
@@ -86,7 +86,11 @@ pub(crate) struct ControllerArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BrokerArgs {
+    /// Without one of these, the broker role is run
+    #[command(subcommand)]
+    pub verb: Option<strom_cli::BrokerVerb>,
     /// The broker id that clients see [node.id]
     #[arg(long)]
     pub node_id: Option<i32>,

@@ -97,7 +97,11 @@ impl Services {
     }
 }
 
-impl Service<Request<Body>> for Services {
+impl<B> Service<Request<B>> for Services
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -106,7 +110,8 @@ impl Service<Request<Body>> for Services {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let request = request.map(Body::new);
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
         match self.by_name.read().get(service).cloned() {
             Some(mut routes) => Box::pin(routes.call(request)),

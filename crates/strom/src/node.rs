@@ -24,6 +24,9 @@ use crate::welcome;
 
 const LOCAL_CONTROLLER: &str = "local:controller";
 const LOCAL_BROKER: &str = "local:broker";
+const CONTROLLER_SERVICES: &[&str] = &["strom.v1.Controller", "strom.v1.Raft"];
+const BROKER_SERVICES: &[&str] =
+    &["strom.v1.BrokerControl", "strom.v1.BrokerData", "strom.v1.GroupCoordinator", "strom.v1.Replication"];
 
 /// Exit codes that tell why (sysexits): a wrong configuration, a failed start or run.
 const EXIT_CONFIG: u8 = 64;
@@ -173,9 +176,16 @@ impl Node {
             });
         }
         if self.plan.controller {
-            let app = strom_controller::App::build(self.controller_config(), self.controller_environment())?;
+            let app = strom_controller::App::build(
+                self.controller_config(),
+                strom_controller::Environment {
+                    clock: self.clock.clone(),
+                    health: self.health.clone(),
+                    metrics: self.metrics.clone(),
+                },
+            )?;
             self.peers.serve_local(LOCAL_CONTROLLER, app.routes());
-            services.add(strom_controller::SERVICES, &app.routes());
+            services.add(CONTROLLER_SERVICES, &app.routes());
             controller.spawn("controller", OnFailure::Shutdown, move |stop| app.run(stop));
         }
         let controllers = self.controllers();
@@ -189,7 +199,7 @@ impl Node {
             };
             let app = strom_broker::App::build(self.broker_config(), environment, self.shutdown.clone()).await?;
             self.peers.serve_local(LOCAL_BROKER, app.routes());
-            services.add(strom_broker::SERVICES, &app.routes());
+            services.add(BROKER_SERVICES, &app.routes());
             broker.spawn("broker", OnFailure::Shutdown, move |stop| app.run(stop));
         }
         if self.plan.gateway {
@@ -226,7 +236,9 @@ impl Node {
     fn controller_config(&self) -> ControllerConfig {
         let node_id = self.plan.node_id.unwrap_or(NodeId(0));
         let voters = self.plan.controllers.iter().filter_map(|v| Some((v.node_id?, v.endpoint.clone()))).collect();
-        ControllerConfig::from_settings(&self.plan.settings, node_id, voters, self.plan.data_dir.join("controller"))
+        let endpoint = self.plan.grpc_advertised.clone().unwrap_or_else(|| LOCAL_CONTROLLER.to_owned());
+        let dir = self.plan.data_dir.join("controller");
+        ControllerConfig::from_settings(&self.plan.settings, node_id, endpoint, dir, voters)
     }
 
     fn broker_config(&self) -> BrokerConfig {

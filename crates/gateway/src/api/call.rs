@@ -90,8 +90,7 @@ where
     }))
 }
 
+/// Reads the request. Bytes behind it are ignored, as Kafka does: librdkafka 2.16's Metadata v13 has three too many.
 pub(crate) fn decode<R: Request>(call: &Call, mut body: Decoder) -> Result<R, Failure> {
-    let request = body.message::<R>(call.version)?;
-    body.finish()?;
-    Ok(request)
+    Ok(body.message::<R>(call.version)?)
 }

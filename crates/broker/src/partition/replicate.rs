@@ -1,0 +1,236 @@
+//! Both sides of replication at the partition: a follower's positions and what is pushed to it, a leader's replies and
+//! the append of their records.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::MutexGuard;
+use strom_log::{AppendError, FollowerAppend, LogError, ReadError};
+use strom_replication::{
+    Event, FetchAnswer, FetchPosition, FetchReply, FollowerFetch, ReplyBody, RoleKind,
+};
+use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Offset};
+use tracing::warn;
+
+use super::{Inner, Partition};
+use crate::replication::Push;
+
+/// What a leader tells beside records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Marks {
+    pub high_watermark: Offset,
+    pub log_start: Offset,
+}
+
+/// What there is to push.
+pub(crate) enum Pushable {
+    /// Whole batches; the first contains the offset asked for.
+    Records {
+        pieces: Vec<Bytes>,
+        len: usize,
+        next: Offset,
+        marks: Marks,
+    },
+    /// No more records than the follower was sent.
+    Nothing(Marks),
+    /// The records are not in memory any more: see [`Partition::pushable_from_disk`].
+    OnDisk,
+    /// This replica does not lead in that epoch any more.
+    NotLeader,
+    Refused {
+        error: ErrorCode,
+        log_start: Offset,
+    },
+}
+
+/// The follower streams of a partition, and what they were woken for last.
+#[derive(Default)]
+pub(super) struct Pushes {
+    streams: Vec<Arc<Push>>,
+    end: Offset,
+    marks: Marks,
+}
+
+/// The records of a reply, while the replica decides on them.
+pub(super) struct Arrived {
+    records: Bytes,
+    base_offset: Offset,
+}
+
+impl Partition {
+    /// Leader: takes a follower's position. `None` = this replica answers nothing.
+    pub(crate) fn follower_fetch(&self, fetch: FollowerFetch) -> Option<FetchAnswer> {
+        let mut inner = self.inner.lock();
+        inner.answer = None;
+        self.step_locked(&mut inner, Event::FollowerFetch(fetch));
+        inner.answer.take()
+    }
+
+    pub(crate) fn add_push(&self, push: &Arc<Push>) {
+        let streams = &mut self.inner.lock().pushes.streams;
+        if !streams.iter().any(|known| Arc::ptr_eq(known, push)) {
+            streams.push(push.clone());
+        }
+    }
+
+    pub(crate) fn remove_push(&self, push: &Arc<Push>) {
+        let streams = &mut self.inner.lock().pushes.streams;
+        streams.retain(|known| !Arc::ptr_eq(known, push));
+    }
+
+    /// Wakes the follower streams when a step has found more to send.
+    pub(super) fn wake_pushes(&self, inner: &mut MutexGuard<'_, Inner>) {
+        if inner.pushes.streams.is_empty() {
+            return;
+        }
+        let end = inner.replica.log_position().end;
+        let marks = inner.marks();
+        let pushes = &mut inner.pushes;
+        if end > pushes.end {
+            pushes.streams.iter().for_each(Push::mark_records);
+        } else if marks != pushes.marks {
+            pushes.streams.iter().for_each(Push::mark_news);
+        }
+        (pushes.end, pushes.marks) = (end, marks);
+    }
+
+    /// What a follower of `epoch` that has everything before `from` lacks, up to about `bytes_max`: from memory.
+    pub(crate) fn pushable(&self, epoch: LeaderEpoch, from: Offset, bytes_max: usize) -> Pushable {
+        let inner = self.inner.lock();
+        if !inner.leads_in(epoch) {
+            return Pushable::NotLeader;
+        }
+        let marks = inner.marks();
+        let end = inner.replica.log_position().end;
+        if from >= end {
+            return Pushable::Nothing(marks);
+        }
+        // Under the lock, so that what is read is surely this leadership's.
+        match self.log.read_tail(from, bytes_max, end, true) {
+            Ok(Some(chunk)) if chunk.size_bytes > 0 => Pushable::Records {
+                pieces: chunk.pieces,
+                len: chunk.size_bytes,
+                next: chunk.next_offset,
+                marks,
+            },
+            Ok(_) => Pushable::OnDisk,
+            Err(error) => self.unreadable(&error, marks),
+        }
+    }
+
+    /// The same from the page cache or the disk; blocks.
+    pub(crate) fn pushable_from_disk(&self, epoch: LeaderEpoch, from: Offset, bytes_max: usize) -> Pushable {
+        let end = self.inner.lock().replica.log_position().end;
+        let read = self.log.read(from, bytes_max, end, true);
+        // A leadership in the same epoch that still holds has held all along.
+        let inner = self.inner.lock();
+        if !inner.leads_in(epoch) {
+            return Pushable::NotLeader;
+        }
+        let marks = inner.marks();
+        match read {
+            Ok(chunk) if chunk.records.is_empty() => Pushable::Nothing(marks),
+            Ok(chunk) => Pushable::Records {
+                len: chunk.records.len(),
+                pieces: vec![chunk.records],
+                next: chunk.next_offset,
+                marks,
+            },
+            Err(error) => self.unreadable(&error, marks),
+        }
+    }
+
+    fn unreadable(&self, error: &ReadError, marks: Marks) -> Pushable {
+        if !matches!(error, ReadError::OffsetOutOfRange { .. }) {
+            warn!(topic = %self.topic, partition = self.key.partition, %error, "cannot read for a follower");
+        }
+        Pushable::Refused {
+            error: error.code(),
+            log_start: marks.log_start,
+        }
+    }
+
+    /// Follower: what to ask `leader` for, as long as this replica follows it.
+    pub(crate) fn position_for(&self, leader: BrokerId) -> Option<FetchPosition> {
+        let inner = self.inner.lock();
+        let (followed, position) = inner.replica.fetch_position()?;
+        (followed == leader).then_some(position)
+    }
+
+    /// Follower: takes a reply of `leader` and appends its records, which have been checked, if the replica wants them.
+    pub(crate) fn follower_reply(&self, leader: BrokerId, mut reply: FetchReply, records: Bytes) {
+        let mut inner = self.inner.lock();
+        if inner.replica.leader().0 != Some(leader) {
+            return;
+        }
+        if let ReplyBody::Records(found) = &mut reply.body {
+            inner.arrived = Some(Arrived {
+                records,
+                base_offset: found.base_offset,
+            });
+            let log = inner.replica.log_position();
+            // The leader's log begins inside of a batch (DeleteRecords): so does this one, begun there.
+            if found.base_offset < log.end && log.start == log.end {
+                found.base_offset = log.end;
+            }
+        }
+        self.step_locked(&mut inner, Event::FetchReply(reply));
+        inner.arrived = None;
+    }
+
+    /// Appends the records of the reply in hand; the event that tells the replica so.
+    pub(super) fn append_arrived(&self, inner: &mut MutexGuard<'_, Inner>) -> Event {
+        let Some(arrived) = inner.arrived.take() else {
+            return self.log_failed("append to", &"no records are at hand");
+        };
+        let by = FollowerAppend {
+            leader_epoch: inner.replica.leader().1,
+            now: self.shared.clock().wall(),
+        };
+        let len = arrived.records.len();
+        let refused = match self.append_at(&arrived, by) {
+            Ok(()) => {
+                self.shared.metrics().replicated_in(len);
+                return Event::LogMutated;
+            }
+            Err(AppendError::Log(LogError::Deleted(_))) => ErrorCode::UnknownTopicOrPartition,
+            Err(AppendError::Log(error)) => return self.log_failed("append to", &error),
+            Err(error) => {
+                warn!(topic = %self.topic, partition = self.key.partition, %error, "a leader's records are refused");
+                error.code()
+            }
+        };
+        // Nothing was appended, which is no fault of the log: the same records are asked for again, later.
+        self.shared.fetch_desk().retry(self.key, refused);
+        Event::LogMutated
+    }
+
+    fn append_at(&self, arrived: &Arrived, by: FollowerAppend) -> Result<(), AppendError> {
+        let start = self.log.log_end_offset();
+        if arrived.base_offset >= start {
+            return self.log.append_as_follower(&arrived.records, by).map(drop);
+        }
+        // As Kafka does (UnexpectedAppendOffsetException): the batch that contains the log's start is kept whole.
+        self.log.truncate_fully_and_start_at(arrived.base_offset)?;
+        let appended = self.log.append_as_follower(&arrived.records, by);
+        if appended.is_ok() && self.log.log_end_offset() > start {
+            self.log.set_log_start_offset(start)?;
+        } else {
+            self.log.truncate_fully_and_start_at(start)?;
+        }
+        appended.map(drop)
+    }
+}
+
+impl Inner {
+    fn leads_in(&self, epoch: LeaderEpoch) -> bool {
+        self.replica.role() == RoleKind::Leader && self.replica.leader().1 == epoch
+    }
+
+    fn marks(&self) -> Marks {
+        Marks {
+            high_watermark: self.replica.high_watermark(),
+            log_start: self.replica.log_position().start,
+        }
+    }
+}
