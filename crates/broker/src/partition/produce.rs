@@ -100,6 +100,7 @@ impl Partition {
 }
 
 /// Under what a batch is appended.
+#[derive(Clone, Copy)]
 struct Appending {
     acks: Acks,
     /// `None` = whatever this leads under.
