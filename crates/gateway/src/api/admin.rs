@@ -82,6 +82,15 @@ impl Verdict {
         }
     }
 
+    /// A success that this gateway does not show yet is not told as one: the next request might not see it.
+    pub(super) fn once_visible(self, seen: bool) -> Self {
+        if seen || !self.is_ok() {
+            self
+        } else {
+            Self::timed_out()
+        }
+    }
+
     pub(super) fn is_ok(&self) -> bool {
         self.error.is_none()
     }

@@ -3,20 +3,30 @@
 pub(crate) mod call;
 
 mod admin;
+mod alter_configs;
 mod api_versions;
 mod config_layers;
 mod coordinators;
+mod create_partitions;
 mod create_topics;
 mod delete_groups;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
+mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod metadata;
@@ -29,6 +39,7 @@ mod produce;
 mod scatter;
 mod sync_group;
 mod topic_creation;
+mod unregister_broker;
 
 use std::sync::Arc;
 
@@ -89,17 +100,28 @@ pub(crate) fn table() -> Vec<Api> {
         Api::new(ApiKey::Fetch, Pipelined, fetch::start),
     ];
     let serial: &[(ApiKey, fn(Call, Decoder) -> Start)] = &[
+        (ApiKey::AlterConfigs, alter_configs::start),
         (ApiKey::ApiVersions, api_versions::start),
+        (ApiKey::CreatePartitions, create_partitions::start),
         (ApiKey::CreateTopics, create_topics::start),
         (ApiKey::DeleteGroups, delete_groups::start),
+        (ApiKey::DeleteRecords, delete_records::start),
         (ApiKey::DeleteTopics, delete_topics::start),
         (ApiKey::DescribeCluster, describe_cluster::start),
+        (ApiKey::DescribeConfigs, describe_configs::start),
         (ApiKey::DescribeGroups, describe_groups::start),
+        (ApiKey::DescribeLogDirs, describe_log_dirs::start),
+        (ApiKey::DescribeProducers, describe_producers::start),
+        (ApiKey::DescribeQuorum, describe_quorum::start),
+        (ApiKey::DescribeTopicPartitions, describe_topic_partitions::start),
+        (ApiKey::ElectLeaders, elect_leaders::start),
         (ApiKey::FindCoordinator, find_coordinator::start),
         (ApiKey::Heartbeat, heartbeat::start),
+        (ApiKey::IncrementalAlterConfigs, alter_configs::start_incremental),
         (ApiKey::InitProducerId, init_producer_id::start),
         (ApiKey::JoinGroup, join_group::start),
         (ApiKey::LeaveGroup, leave_group::start),
+        (ApiKey::ListConfigResources, list_config_resources::start),
         (ApiKey::ListGroups, list_groups::start),
         (ApiKey::ListOffsets, list_offsets::start),
         (ApiKey::Metadata, metadata::start),
@@ -108,6 +130,7 @@ pub(crate) fn table() -> Vec<Api> {
         (ApiKey::OffsetFetch, offset_fetch::start),
         (ApiKey::OffsetForLeaderEpoch, offset_for_leader_epoch::start),
         (ApiKey::SyncGroup, sync_group::start),
+        (ApiKey::UnregisterBroker, unregister_broker::start),
     ];
     apis.extend(serial.iter().map(|(key, start)| Api::new(*key, Serial, *start)));
     apis.sort_by_key(|api| api.key.as_i16());

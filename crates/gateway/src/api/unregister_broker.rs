@@ -1,0 +1,43 @@
+//! UnregisterBroker (key 64): forgets a broker that will not come back.
+
+use strom_client::Effect;
+use strom_kafka_codec::Decoder;
+use strom_kafka_codec::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
+use strom_proto::v1;
+
+use super::admin::{ADMIN_TIMEOUT, Deadline, Verdict, visible};
+use super::call::unary;
+use super::{Call, Start};
+
+pub(super) fn start(call: Call, body: Decoder) -> Start {
+    unary(call, body, handle)
+}
+
+async fn handle(call: Call, request: UnregisterBrokerRequest) -> UnregisterBrokerResponse {
+    let deadline = Deadline::after(ADMIN_TIMEOUT);
+    let request = v1::UnregisterBrokerRequest {
+        broker_id: request.broker_id,
+    };
+    let reply = call
+        .gateway
+        .controller()
+        .call(
+            deadline.left(),
+            Effect::Once,
+            request,
+            |mut stub, request| async move { stub.unregister_broker(request).await },
+        )
+        .await;
+    let verdict = match reply {
+        Ok(reply) => {
+            let seen = visible(&call, deadline, reply.metadata_offset).await;
+            Verdict::of_item(None).once_visible(seen)
+        }
+        Err(error) => Verdict::of_call(&error),
+    };
+    UnregisterBrokerResponse {
+        error_code: verdict.code(),
+        error_message: verdict.message,
+        ..Default::default()
+    }
+}
