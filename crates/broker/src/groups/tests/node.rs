@@ -83,6 +83,16 @@ impl Node {
         leads: &[Lead],
         topic_configs: &[(&str, &str)],
     ) -> Node {
+        Self::start_on(disk, path, LogDirConfig::default(), leads, topic_configs)
+    }
+
+    pub(super) fn start_on(
+        disk: Arc<dyn Storage>,
+        path: &Path,
+        dir_config: LogDirConfig,
+        leads: &[Lead],
+        topic_configs: &[(&str, &str)],
+    ) -> Node {
         let settings = strom_runtime::config::load(&Sources {
             flags: vec![
                 ("group.initial.rebalance.delay.ms".into(), "0".into()),
@@ -98,7 +108,7 @@ impl Node {
         let events = LogEvents::new(Arc::new(Notify::new()), metrics.clone(), Shutdown::new());
         let dir_config = LogDirConfig {
             disk_reserve_bytes: 0,
-            ..LogDirConfig::default()
+            ..dir_config
         };
         let dir = Arc::new(LogDir::open_on(disk, path, dir_config, events.clone()).unwrap());
         let clock = Clock::system();
@@ -191,6 +201,12 @@ impl Node {
     pub(super) fn partition(&self) -> Arc<Partition> {
         let key = TopicIdPartition::new(offsets_topic(), 0);
         self.partitions.get(key).unwrap()
+    }
+
+    /// Does what a log directory without threads of its own leaves to do.
+    pub(super) fn write_to_disk(&self) {
+        self.dir.write_round();
+        self.dir.flush_round();
     }
 
     /// Waits until the coordinators of all led partitions serve.

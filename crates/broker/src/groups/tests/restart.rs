@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use strom_log::{AppendInfo, DiskStorage, FaultStorage};
+use strom_log::{AppendInfo, DiskStorage, FaultStorage, LogDirConfig};
 use strom_records::{BatchBuilder, NewRecord};
 use strom_types::{ErrorCode, LeaderEpoch};
 use tokio::sync::mpsc;
@@ -159,6 +159,51 @@ async fn an_append_of_many_records_is_split_and_comes_back_whole() {
             .iter()
             .all(|offset| offset.offset == i64::from(offset.partition))
     );
+}
+
+#[tokio::test]
+async fn the_rest_of_a_split_append_waits_for_room_and_nothing_overtakes_it() {
+    let disk = FaultStorage::default();
+    let small = [("max.message.bytes", "1000")];
+    // Room for a few batches, until the test writes them.
+    let config = LogDirConfig {
+        queue_bytes_max: 2500,
+        threads: false,
+        ..LogDirConfig::default()
+    };
+    let storage = Arc::new(disk.clone());
+    let node = Node::start_on(storage, data(), config, &[Lead::alone(1)], &small);
+    node.loaded().await;
+    let client = Client::new(&node.groups, "g");
+    let log = node.partition().log().clone();
+    let many = client.clone();
+    let many = tokio::spawn(async move {
+        let offsets: Vec<(&str, i32, i64, &str)> = (0..200).map(|n| ("topic", n, 1, "")).collect();
+        many.commit_all(None, &offsets).await
+    });
+    until("the queue is full", || async { log.log_end_offset() > 0 }).await;
+    let stopped_at = log.log_end_offset();
+    assert!(stopped_at < 200);
+    let later = client.clone();
+    let later = tokio::spawn(async move { later.commit("topic", 2).await });
+    tokio::task::yield_now().await;
+    assert_eq!(log.log_end_offset(), stopped_at);
+    until("all is written", || async {
+        node.write_to_disk();
+        log.log_end_offset() == 201
+    })
+    .await;
+    until("all is answered", || async {
+        node.write_to_disk();
+        many.is_finished() && later.is_finished()
+    })
+    .await;
+    assert_eq!(many.await.unwrap(), [OK; 200]);
+    assert_eq!(later.await.unwrap(), OK);
+    assert_eq!(client.committed("topic").await, Ok(2));
+    let node = Node::start(Arc::new(disk.after_kill()), data(), Lead::alone(2));
+    node.loaded().await;
+    assert_eq!(Client::new(&node.groups, "g").committed("topic").await, Ok(2));
 }
 
 struct Told(mpsc::UnboundedSender<Result<AppendInfo, ErrorCode>>);
