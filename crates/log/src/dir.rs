@@ -50,8 +50,8 @@ pub struct LogDir {
     meta: Mutex<Meta>,
     clean_epoch: Option<BrokerEpoch>,
     opening: [Mutex<()>; OPENING_STRIPES],
-    /// Given back when the directory is dropped.
-    _lock: StorageLock,
+    /// Given back when the directory is closed or dropped.
+    lock: Mutex<Option<StorageLock>>,
 }
 
 /// What the threads share with the handle.
@@ -125,7 +125,7 @@ impl LogDir {
             meta: Mutex::new(meta),
             clean_epoch,
             opening: [const { Mutex::new(()) }; OPENING_STRIPES],
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         if threads {
             dir.spawn_threads()?;
@@ -265,32 +265,20 @@ impl LogDir {
         &self,
         logs: &[(Arc<Log>, LeaderEpoch)],
     ) -> Result<Vec<Result<Offset, AppendError>>, LogError> {
-        let staged: Vec<_> = logs
-            .iter()
-            .map(|(log, epoch)| log.stage_epoch_start(*epoch))
-            .collect();
-        self.sync_all()?;
+        self.shared.check_alive()?;
+        let staged: Vec<_> = logs.iter().map(|(log, epoch)| log.stage_epoch_start(*epoch)).collect();
+        self.shared.sync_all()?;
         let mut starts = Vec::with_capacity(logs.len());
         for ((log, _), staged) in logs.iter().zip(staged) {
             starts.push(match staged {
-                Ok(staged) => log
-                    .publish_epoch_start(&staged)
-                    .map(|()| staged.start)
-                    .map_err(AppendError::from),
+                Ok((start, staged)) => {
+                    log.publish_state_file(&staged).map(|()| start).map_err(AppendError::from)
+                }
                 Err(error) => Err(error),
             });
         }
-        self.sync_all()?;
+        self.shared.sync_all()?;
         Ok(starts)
-    }
-
-    fn sync_all(&self) -> Result<(), LogError> {
-        self.shared.check_alive()?;
-        self.shared.storage.sync_all().map_err(|error| {
-            let error = LogError::io("sync", &self.shared.path, error);
-            self.shared.fail(&error);
-            error
-        })
     }
 
     /// Replaces the checkpoint of high watermarks. Not a promise: after a crash they may be older, never newer.
@@ -347,11 +335,20 @@ impl LogDir {
     }
 
     /// Stops cleanly: writes and flushes what waits, then a checkpoint and, last of all, the marker with the broker's
-    /// epoch. Without space or on a failed directory the marker is left out, and the next start recovers.
+    /// epoch; then the directory's lock is given back. Without space or on a failed directory the marker is left out,
+    /// and the next start recovers. A second call does nothing. Logs refuse changes from here on.
     pub fn close(&self, epoch: BrokerEpoch) -> Result<(), LogError> {
-        self.recover_unopened()?;
-        self.shared.begin_closing();
+        let recovered = self.recover_unopened();
+        if !self.shared.begin_closing() {
+            return Ok(());
+        }
         self.stop_threads();
+        let closed = recovered.and_then(|()| self.finish(epoch));
+        self.lock.lock().take();
+        closed
+    }
+
+    fn finish(&self, epoch: BrokerEpoch) -> Result<(), LogError> {
         self.inner.write_and_flush_rest(&self.shared);
         if let Some(error) = self.failure() {
             return Err(error);

@@ -169,6 +169,10 @@ impl ActiveIndex {
         (offset_bytes, time_bytes(times))
     }
 
+    pub(crate) fn has_unpersisted(&self) -> bool {
+        self.offsets.len() > self.offsets_persisted
+    }
+
     /// The whole `.timeindex`.
     pub(crate) fn all_times(&self) -> Vec<u8> {
         time_bytes(&self.times)

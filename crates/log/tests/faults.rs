@@ -3,8 +3,6 @@
 mod support;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-
 use strom_log::*;
 use strom_types::{BrokerEpoch, ErrorCode, LeaderEpoch};
 use support::*;
@@ -337,10 +335,11 @@ fn a_small_tmpfs_like_disk_with_threads() {
     wait_until("it takes appends again", || append(&log, 1, 200).is_ok());
     wait_until("all is durable", || ear.durable(id(0)) == log.log_end_offset());
     assert!(ear.0.lock().failures.is_empty());
-    let dir = Arc::new(dir);
     assert_eq!(
         read_all(&log, log.log_end_offset(), 1_000).len(),
         usize::try_from(log.log_end_offset()).unwrap()
     );
-    Arc::into_inner(dir).unwrap().close(BrokerEpoch(1)).unwrap();
+    dir.close(BrokerEpoch(1)).unwrap();
+    dir.close(BrokerEpoch(1)).unwrap();
+    assert!(append(&log, 1, 1).is_err());
 }

@@ -103,9 +103,14 @@ impl Inner {
         let seq = shared.begin_checkpoint();
         let logs: Vec<_> = self.logs.read().values().cloned().collect();
         let mut entries = Vec::new();
+        let mut staged = Vec::new();
         for log in logs {
             match log.checkpoint(closing) {
-                Ok(entry) => entries.extend(entry.map(|entry| (log.id(), entry))),
+                Ok(None) => {}
+                Ok(Some((entry, state_file))) => {
+                    entries.push((log.id(), entry));
+                    staged.push((log, state_file));
+                }
                 Err(error) if closing => return Err(error),
                 // Its older entry stays good: there only is more to recover.
                 Err(error) => tracing::warn!(partition = %log.id(), %error, "cannot checkpoint a log"),
@@ -116,12 +121,14 @@ impl Inner {
             self.checkpoint_stale.store(false, Ordering::Relaxed);
             return Ok(seq);
         }
-        // Snapshots and indexes first: the checkpoint must not be newer than what it relies on.
-        shared.storage.sync_all().map_err(|error| {
-            let error = LogError::io("sync", &shared.path, error);
-            shared.fail(&error);
-            error
-        })?;
+        // Everything the checkpoint relies on must be on the disk before it.
+        shared.sync_all()?;
+        if staged.iter().any(|(_, state_file)| state_file.is_some()) {
+            for (log, state_file) in &staged {
+                log.publish_state_file(state_file)?;
+            }
+            shared.sync_all()?;
+        }
         let bytes = {
             let mut checkpoint = self.checkpoint.lock();
             let on_disk = self.on_disk.lock();

@@ -105,6 +105,15 @@ impl DirShared {
         }
     }
 
+    /// Makes everything in the directory durable; a failure kills it.
+    pub(crate) fn sync_all(&self) -> Result<(), LogError> {
+        self.storage.sync_all().map_err(|error| {
+            let error = LogError::io("sync", &self.path, error);
+            self.fail(&error);
+            error
+        })
+    }
+
     pub(crate) fn failure(&self) -> Option<&LogError> {
         self.failed.get()
     }

@@ -2,6 +2,7 @@
 
 use strom_types::Offset;
 
+use super::start::Staged;
 use super::{Log, LogState, Phase};
 use crate::dir::checkpoint_file::CheckpointEntry;
 use crate::error::LogError;
@@ -11,13 +12,16 @@ use crate::storage::{remove_file_if_exists, replace_file};
 
 /// Bytes of batches after which a new snapshot pays: less is replayed faster than it is written.
 const SNAPSHOT_EVERY_BYTES: u64 = 8 << 20;
+/// The same at a clean stop, when the next start would wait.
+const SNAPSHOT_CLOSING_BYTES: u64 = 64 << 10;
 /// Snapshots kept inside the active segment, beside those at segments' starts.
 const EXTRA_SNAPSHOTS: usize = 2;
 
 impl Log {
     /// `None` when nothing changed since the last checkpoint, or there is nothing on disk. At a clean stop (`closing`)
-    /// everything is written that makes the next start free of scans.
-    pub(crate) fn checkpoint(&self, closing: bool) -> Result<Option<CheckpointEntry>, LogError> {
+    /// everything is written that makes the next start free of scans. The caller syncs the file system, publishes what
+    /// is staged, and syncs again before the entry may reach the disk.
+    pub(crate) fn checkpoint(&self, closing: bool) -> Result<Option<(CheckpointEntry, Staged)>, LogError> {
         let _io = self.io.lock();
         let entry = self.checkpoint_files(closing);
         if entry.is_err() {
@@ -26,20 +30,21 @@ impl Log {
         entry
     }
 
-    fn checkpoint_files(&self, closing: bool) -> Result<Option<CheckpointEntry>, LogError> {
+    fn checkpoint_files(&self, closing: bool) -> Result<Option<(CheckpointEntry, Staged)>, LogError> {
         let active = {
             let mut state = self.state.lock();
             if !matches!(state.phase, Phase::Open) || !state.dir_exists || !state.checkpoint_dirty {
                 return Ok(None);
             }
             state.checkpoint_dirty = false;
-            if closing && let Some(index) = state.segments.last_mut().and_then(|s| s.index.as_mut()) {
-                index.note_max_timestamp();
-            }
             state
                 .segments
                 .iter()
-                .filter(|s| s.index.is_some() && s.base_offset <= state.written.segment_base && s.size > 0)
+                .filter(|s| s.base_offset <= state.written.segment_base)
+                .filter(|s| {
+                    let complete = s.base_offset < state.written.segment_base;
+                    s.index.as_ref().is_some_and(|index| complete || index.has_unpersisted())
+                })
                 .map(|s| s.base_offset)
                 .collect::<Vec<_>>()
         };
@@ -48,11 +53,8 @@ impl Log {
             self.seal_if_complete(base)?;
         }
         let mut state = self.state.lock();
-        if state.epochs_dirty {
-            self.write_state_file(&mut state)?;
-        }
-        let due =
-            state.bytes_since_snapshot >= SNAPSHOT_EVERY_BYTES || (closing && state.bytes_since_snapshot > 0);
+        let staged = self.stage_state_file(&state)?;
+        let due = state.bytes_since_snapshot >= if closing { SNAPSHOT_CLOSING_BYTES } else { SNAPSHOT_EVERY_BYTES };
         let settled = state.written.offset == state.log_end || !closing;
         if due && settled {
             self.write_snapshot(&mut state)?;
@@ -62,7 +64,7 @@ impl Log {
             state.in_flush_queue = true;
             self.dir.flush_queue.push(&self.me);
         }
-        Ok(Some(self.entry(&state)))
+        Ok(Some((self.entry(&state), staged)))
     }
 
     fn entry(&self, state: &LogState) -> CheckpointEntry {

@@ -2,18 +2,20 @@
 
 use strom_types::{LeaderEpoch, Offset};
 
-use super::{Amendment, Log, LogState};
-use crate::epoch_cache::{STATE_FILE, StateFile};
+use super::{Amendment, Log, LogState, Phase};
+use crate::epoch_cache::{EpochCache, STATE_FILE, StateFile};
 use crate::error::{AppendError, LogError};
 use crate::storage::{replace_file, write_all_at};
 
 const STATE_FILE_STAGED: &str = "leader-epoch-checkpoint.staged";
 
-/// An epoch's start that waits for a sync.
-pub(crate) struct Staged {
-    pub(crate) start: Offset,
-    needed: bool,
-    version: u64,
+/// A new state file that waits for a sync beside the old one; `None` when none is needed.
+pub(crate) struct Staged(Option<(u64, EpochCache)>);
+
+impl Staged {
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 impl Log {
@@ -31,8 +33,8 @@ impl Log {
         Ok(start)
     }
 
-    /// First half of `LogDir::assign_epoch_starts`: the new state file lies beside the old one, unsynced.
-    pub(crate) fn stage_epoch_start(&self, epoch: LeaderEpoch) -> Result<Staged, AppendError> {
+    /// First half of `LogDir::assign_epoch_starts`.
+    pub(crate) fn stage_epoch_start(&self, epoch: LeaderEpoch) -> Result<(Offset, Staged), AppendError> {
         let _io = self.io.lock();
         self.dir.check_alive()?;
         let mut state = self.opened()?;
@@ -40,38 +42,40 @@ impl Log {
         if !state.segments.is_empty() {
             self.ensure_dir(&mut state)?;
         }
-        let needed = state.epochs_dirty && state.dir_exists;
-        if needed {
-            let bytes = state.state_file().encode();
-            let path = self.path.join(STATE_FILE_STAGED);
-            let write = || -> std::io::Result<()> {
-                let file = self.dir.storage.open(&path, true)?;
-                file.set_len(0)?;
-                write_all_at(&*file, &bytes, 0)
-            };
-            write().map_err(|error| LogError::io("write", &path, error))?;
-        }
-        Ok(Staged {
-            start,
-            needed,
-            version: state.state_file_version,
-        })
+        Ok((start, self.stage_state_file(&state)?))
     }
 
-    /// Second half, once the staged file is synced: it takes the old one's place, unless a newer one did meanwhile.
-    pub(crate) fn publish_epoch_start(&self, staged: &Staged) -> Result<(), LogError> {
-        let _io = self.io.lock();
-        let mut state = self.opened()?;
-        if staged.needed && state.state_file_version == staged.version {
-            let path = self.path.join(STATE_FILE);
-            self.dir
-                .storage
-                .rename(&self.path.join(STATE_FILE_STAGED), &path)
-                .map_err(|error| LogError::io("replace", &path, error))?;
-            state.state_file_version += 1;
-            // An append may have begun another epoch since; then the next checkpoint writes it.
-            state.epochs_dirty = false;
+    /// Writes the new state file beside the old one, unsynced, if the epochs have changed: one sync serves many logs.
+    pub(super) fn stage_state_file(&self, state: &LogState) -> Result<Staged, LogError> {
+        if !state.epochs_dirty || !state.dir_exists {
+            return Ok(Staged(None));
         }
+        let bytes = state.state_file().encode();
+        let path = self.path.join(STATE_FILE_STAGED);
+        let write = || -> std::io::Result<()> {
+            let file = self.dir.storage.open(&path, true)?;
+            file.set_len(0)?;
+            write_all_at(&*file, &bytes, 0)
+        };
+        write().map_err(|error| LogError::io("write", &path, error))?;
+        Ok(Staged(Some((state.state_file_version, state.epochs.clone()))))
+    }
+
+    /// Once the staged file is synced: it takes the old one's place, unless a newer one did meanwhile.
+    pub(crate) fn publish_state_file(&self, staged: &Staged) -> Result<(), LogError> {
+        let Staged(Some((version, epochs))) = staged else { return Ok(()) };
+        let _io = self.io.lock();
+        let mut state = self.state.lock();
+        if state.state_file_version != *version || !matches!(state.phase, Phase::Open) {
+            return Ok(());
+        }
+        let path = self.path.join(STATE_FILE);
+        self.dir
+            .storage
+            .rename(&self.path.join(STATE_FILE_STAGED), &path)
+            .map_err(|error| LogError::io("replace", &path, error))?;
+        state.state_file_version += 1;
+        state.epochs_dirty = state.epochs != *epochs;
         Ok(())
     }
 
