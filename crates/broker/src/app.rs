@@ -27,7 +27,9 @@ use crate::life::{AlterPartitions, Heartbeat, IsrChange, Standing, register};
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
+use crate::replication::{self, Replication};
 use crate::shared::{Note, Shared};
+use crate::write_room::WriteRoom;
 
 const COMPONENT: &str = "broker";
 /// Replicas look at the time at least this often.
@@ -53,6 +55,7 @@ pub struct App {
     changes: mpsc::UnboundedReceiver<MetadataChange>,
     notes: mpsc::UnboundedReceiver<Note>,
     partitions: Arc<Partitions>,
+    replication: Replication,
 }
 
 impl App {
@@ -67,7 +70,7 @@ impl App {
             clock,
             health,
             metrics,
-            peers: _,
+            peers,
             controller,
         } = environment;
         health.set_not_ready(COMPONENT, "starting");
@@ -100,6 +103,19 @@ impl App {
         let (watcher, metadata) =
             MetadataWatcher::new(controller.clone(), format!("broker {}", config.broker_id));
         let (watcher, changes) = watcher.with_changes();
+        let write_room = WriteRoom::new(dir.clone(), write_room, config.write_queue_bytes_max);
+        let replication = Replication::new(replication::Parts {
+            id: config.broker_id,
+            epoch: registration.epoch,
+            images: {
+                let metadata = metadata.clone();
+                Arc::new(move || metadata.image())
+            },
+            partitions: partitions.clone(),
+            shared: shared.clone(),
+            room: write_room.clone(),
+            peers,
+        });
         let broker = Broker::new(Parts {
             config,
             epoch: registration.epoch,
@@ -119,6 +135,7 @@ impl App {
             changes,
             notes,
             partitions,
+            replication,
         })
     }
 
@@ -134,7 +151,8 @@ impl App {
         routes
             .add_service(control)
             .add_service(groups)
-            .add_service(SplicedServer(BrokerData::new(self.broker.clone())));
+            .add_service(SplicedServer(BrokerData::new(self.broker.clone())))
+            .add_service(SplicedServer(self.replication.clone()));
         routes.routes()
     }
 
@@ -150,6 +168,7 @@ impl App {
             changes,
             notes,
             partitions,
+            replication,
         } = self;
         let stop = Shutdown::new();
         let (applied, applied_rx) = watch::channel(MetadataOffset(0));
@@ -180,6 +199,7 @@ impl App {
                 ),
                 take_notes(broker.clone(), notes, isr_changes, stop.clone()),
                 alter.run(stop.clone()),
+                replication.run(stop.clone()),
                 tick(broker.clone(), stop.clone()),
                 checkpoint(broker.clone(), stop.clone()),
                 report_health(health, standing_rx.clone(), stop.clone()),
@@ -307,7 +327,6 @@ async fn take_notes(
             note @ (Note::LeaderReady { .. } | Note::LeadershipEnded { .. } | Note::TopicsRemoved { .. }) => {
                 broker.coordinators().take_note(broker.partitions(), note).await;
             }
-            _ => {}
         }
     }
 }

@@ -1,14 +1,11 @@
 //! A running broker, as its tasks and services share it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use strom_client::{ControllerClient, MetadataCache};
 use strom_log::LogDir;
 use strom_runtime::Clock;
 use strom_types::{BrokerEpoch, BrokerId};
-use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use crate::config::BrokerConfig;
 use crate::data::Lanes;
@@ -17,9 +14,7 @@ use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::shared::Shared;
-
-/// Room in the write queue is looked for at least this often, should a wake-up be missed.
-const ROOM_CHECK: Duration = Duration::from_millis(20);
+use crate::write_room::WriteRoom;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -36,7 +31,7 @@ struct Inner {
     metadata: MetadataCache,
     lanes: Lanes,
     producer_ids: ProducerIds,
-    write_room: Arc<Notify>,
+    write_room: WriteRoom,
     coordinators: Coordinators,
 }
 
@@ -49,7 +44,7 @@ pub(crate) struct Parts {
     pub partitions: Arc<Partitions>,
     pub metadata: MetadataCache,
     pub controller: ControllerClient,
-    pub write_room: Arc<Notify>,
+    pub write_room: WriteRoom,
 }
 
 impl Broker {
@@ -123,8 +118,6 @@ impl Broker {
 
     /// Waits while more bytes are queued for the disk than may be: producers feel the disk's pace.
     pub(crate) async fn wait_for_write_room(&self) {
-        while self.inner.dir.queued_bytes() >= self.inner.config.write_queue_bytes_max {
-            let _ = timeout(ROOM_CHECK, self.inner.write_room.notified()).await;
-        }
+        self.inner.write_room.wait().await;
     }
 }

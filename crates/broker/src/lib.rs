@@ -13,7 +13,9 @@ mod metrics;
 mod partition;
 mod partitions;
 mod producer_ids;
+mod replication;
 mod shared;
+mod write_room;
 
 pub use app::{App, Environment};
 pub use config::BrokerConfig;

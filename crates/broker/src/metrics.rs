@@ -5,11 +5,17 @@ use std::sync::Arc;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use strom_types::ErrorCode;
+use prometheus_client::metrics::gauge::Gauge;
+use strom_types::{BrokerId, ErrorCode};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Code {
     code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Leader {
+    leader: i32,
 }
 
 /// Cheap to clone.
@@ -25,6 +31,9 @@ struct Inner {
     alarms: Counter,
     flush_rounds: Counter,
     isr_changes: Counter,
+    replication_bytes_in: Counter,
+    replication_bytes_out: Counter,
+    replica_lag: Family<Leader, Gauge>,
 }
 
 impl Metrics {
@@ -57,6 +66,21 @@ impl Metrics {
                 "Changes of in-sync replicas asked of the controller",
                 inner.isr_changes.clone(),
             );
+            registry.register(
+                "kafka_server_brokertopicmetrics_replicationbytesin",
+                "Bytes appended by followers",
+                inner.replication_bytes_in.clone(),
+            );
+            registry.register(
+                "kafka_server_brokertopicmetrics_replicationbytesout",
+                "Bytes pushed to followers",
+                inner.replication_bytes_out.clone(),
+            );
+            registry.register(
+                "strom_broker_replica_lag_records_max",
+                "Most records that a follower here lacks of what its leader has committed, by leader",
+                inner.replica_lag.clone(),
+            );
         });
         metrics
     }
@@ -82,5 +106,22 @@ impl Metrics {
 
     pub(crate) fn isr_change(&self) {
         self.inner.isr_changes.inc();
+    }
+
+    pub(crate) fn replicated_in(&self, bytes: usize) {
+        self.inner
+            .replication_bytes_in
+            .inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn replicated_out(&self, bytes: usize) {
+        self.inner
+            .replication_bytes_out
+            .inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn replica_lag(&self, leader: BrokerId, records: i64) {
+        let leader = Leader { leader: leader.get() };
+        self.inner.replica_lag.get_or_create(&leader).set(records);
     }
 }

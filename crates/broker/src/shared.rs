@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use strom_replication::{FetchAnswer, FetchPosition, IsrMember, Lease, Moment, RecoveryState};
+use strom_replication::{IsrMember, Lease, Moment, RecoveryState};
 use strom_runtime::Clock;
-use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Mono, Offset, PartitionEpoch, TopicIdPartition};
+use strom_types::{LeaderEpoch, Mono, Offset, PartitionEpoch, TopicIdPartition};
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
+use crate::replication::FetchDesk;
 
 /// What a partition wants done outside its lock. Notes of one partition are taken in their order.
 #[derive(Debug)]
@@ -33,24 +34,6 @@ pub(crate) enum Note {
         new_isr: Vec<IsrMember>,
         recovery_state: RecoveryState,
     },
-    AnswerFollower {
-        key: TopicIdPartition,
-        follower: BrokerId,
-        answer: FetchAnswer,
-    },
-    SendPosition {
-        key: TopicIdPartition,
-        leader: BrokerId,
-        position: FetchPosition,
-        restart: bool,
-    },
-    RetryFetch {
-        key: TopicIdPartition,
-        error: ErrorCode,
-    },
-    StopFetching {
-        key: TopicIdPartition,
-    },
     DeleteLog {
         key: TopicIdPartition,
     },
@@ -65,6 +48,7 @@ pub(crate) struct Shared {
     lease: RwLock<Lease>,
     notes: mpsc::UnboundedSender<Note>,
     metrics: Metrics,
+    fetch_desk: FetchDesk,
     /// High watermarks as of the last checkpoint before this start.
     checkpointed: BTreeMap<TopicIdPartition, Offset>,
     /// Some high watermark has moved since the last checkpoint.
@@ -83,6 +67,7 @@ impl Shared {
             lease: RwLock::new(Lease::NONE),
             notes,
             metrics,
+            fetch_desk: FetchDesk::default(),
             checkpointed,
             checkpoint_due: AtomicBool::new(false),
         };
@@ -95,6 +80,11 @@ impl Shared {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// What followers here want their leaders told.
+    pub(crate) fn fetch_desk(&self) -> &FetchDesk {
+        &self.fetch_desk
     }
 
     /// Now, with the lease as it is now.

@@ -52,6 +52,7 @@ impl Partition {
         inner
             .replica
             .step(self.moment(), &View(&self.log), event, &mut effects);
+        self.wake_pushes(inner);
         effects.into()
     }
 
@@ -95,29 +96,18 @@ impl Partition {
                     recovery_state,
                 });
             }
-            Effect::AnswerFetch { follower, answer } => {
-                self.shared.note(Note::AnswerFollower {
-                    key: self.key,
-                    follower,
-                    answer,
-                });
-            }
+            Effect::AnswerFetch { answer, .. } => inner.answer = Some(answer),
             Effect::SendPosition {
                 leader,
                 position,
                 restart,
             } => {
-                self.shared.note(Note::SendPosition {
-                    key: self.key,
-                    leader,
-                    position,
-                    restart,
-                });
+                self.shared
+                    .fetch_desk()
+                    .position(self.key, leader, position, restart);
             }
-            Effect::RetryFetch { error } => {
-                self.shared.note(Note::RetryFetch { key: self.key, error });
-            }
-            Effect::StopFetching => self.shared.note(Note::StopFetching { key: self.key }),
+            Effect::RetryFetch { error } => self.shared.fetch_desk().retry(self.key, error),
+            Effect::StopFetching => self.shared.fetch_desk().stop(self.key),
             other => return self.change_log(inner, other),
         }
         None
@@ -126,6 +116,7 @@ impl Partition {
     /// The effects that change the log or end the replica's service.
     fn change_log(&self, inner: &mut MutexGuard<'_, Inner>, effect: Effect) -> Option<Event> {
         match effect {
+            Effect::AppendRecords { .. } => Some(self.append_arrived(inner)),
             Effect::TruncateTo { to } => Some(match self.log.truncate_to(to) {
                 Ok(end) => {
                     info!(topic = %self.topic, partition = self.key.partition, to, end, "log truncated to the leader's");
@@ -166,7 +157,7 @@ impl Partition {
         error!(topic = %self.topic, partition = self.key.partition, %alarm, "{what}");
     }
 
-    fn log_failed(&self, action: &'static str, error: &dyn std::fmt::Display) -> Event {
+    pub(super) fn log_failed(&self, action: &'static str, error: &dyn std::fmt::Display) -> Event {
         warn!(topic = %self.topic, partition = self.key.partition, %error, "cannot {action} the log");
         Event::LogFailed
     }

@@ -8,6 +8,7 @@ mod log_view;
 mod offsets;
 mod produce;
 mod read;
+mod replicate;
 mod waiters;
 
 use std::sync::Arc;
@@ -15,16 +16,18 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use strom_config::TopicConfig;
 use strom_log::Log;
-use strom_replication::{Event, FetchBounds, Moment, Replica, ReplicaConfig, RoleKind};
+use strom_replication::{Event, FetchAnswer, FetchBounds, Moment, Replica, ReplicaConfig, RoleKind};
 use strom_runtime::Clock;
 use strom_types::{ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
 
 pub(crate) use produce::{ProduceError, ProduceTerms};
 pub(crate) use read::{ReadPart, ReadTerms};
+pub(crate) use replicate::{Marks, Pushable};
 pub(crate) use waiters::{Ack, AckSink, Acknowledged, Wake};
 
 use crate::shared::Shared;
 use log_view::View;
+use replicate::{Arrived, Pushes};
 use waiters::{AckWaiters, FetchWaiters};
 
 /// Shared by everyone who serves the partition.
@@ -51,6 +54,11 @@ struct Inner {
     config: Arc<TopicConfig>,
     acks: AckWaiters,
     fetches: FetchWaiters,
+    pushes: Pushes,
+    /// The answer to the position that a follower's step was for.
+    answer: Option<FetchAnswer>,
+    /// The records of the reply that a step is for.
+    arrived: Option<Arrived>,
 }
 
 impl Partition {
@@ -69,6 +77,9 @@ impl Partition {
             config: topic_config,
             acks: AckWaiters::default(),
             fetches: FetchWaiters::default(),
+            pushes: Pushes::default(),
+            answer: None,
+            arrived: None,
         };
         Arc::new(Partition {
             key,

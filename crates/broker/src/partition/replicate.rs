@@ -140,6 +140,12 @@ impl Partition {
         }
     }
 
+    /// What there is to tell a follower of `epoch`, as long as this leads in it.
+    pub(crate) fn marks_in(&self, epoch: LeaderEpoch) -> Option<Marks> {
+        let inner = self.inner.lock();
+        inner.leads_in(epoch).then(|| inner.marks())
+    }
+
     fn unreadable(&self, error: &ReadError, marks: Marks) -> Pushable {
         if !matches!(error, ReadError::OffsetOutOfRange { .. }) {
             warn!(topic = %self.topic, partition = self.key.partition, %error, "cannot read for a follower");

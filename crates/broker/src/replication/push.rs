@@ -24,6 +24,8 @@ pub(crate) struct Push {
     has_records: AtomicBool,
     /// In the queue of those whose high watermark or log start has moved.
     has_news: AtomicBool,
+    /// Waits for, or is at, the disk: what is marked meanwhile is looked at afterwards.
+    on_disk: AtomicBool,
 }
 
 /// Where pushing stands.
@@ -52,6 +54,7 @@ impl Push {
             }),
             has_records: AtomicBool::new(false),
             has_news: AtomicBool::new(false),
+            on_disk: AtomicBool::new(false),
         })
     }
 
@@ -92,16 +95,40 @@ impl Push {
         progress.generation += 1;
     }
 
+    /// Parks unless pushing was restarted meanwhile.
+    pub(super) fn park_if(&self, generation: u64) -> bool {
+        let mut progress = self.progress.lock();
+        let same = progress.generation == generation;
+        if same {
+            progress.epoch = None;
+            progress.generation += 1;
+        }
+        same
+    }
+
     /// The stream or the follower's interest has ended.
     pub(super) fn close(self: &Arc<Self>) {
         self.park();
         self.partition.remove_push(self);
     }
 
-    /// Notes that everything before `next` is on its way; false when pushing was restarted meanwhile.
-    pub(super) fn sent(&self, generation: u64, next: Offset, marks: Marks) -> bool {
+    pub(super) fn is_read_from_disk(&self) -> bool {
+        self.on_disk.load(Ordering::Acquire)
+    }
+
+    pub(super) fn begin_disk_read(&self) {
+        self.on_disk.store(true, Ordering::Release);
+    }
+
+    pub(super) fn end_disk_read(self: &Arc<Self>) {
+        self.on_disk.store(false, Ordering::Release);
+        self.mark_records();
+    }
+
+    /// Notes that `from..next` is on its way; false when pushing was restarted or has come further meanwhile.
+    pub(super) fn sent(&self, generation: u64, from: Offset, next: Offset, marks: Marks) -> bool {
         let mut progress = self.progress.lock();
-        if progress.generation != generation {
+        if progress.generation != generation || progress.next != from {
             return false;
         }
         progress.next = next;

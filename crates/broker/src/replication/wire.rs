@@ -177,6 +177,3 @@ fn examine(records: &Bytes) -> Option<FetchedRecords> {
     }
     found.filter(|_| walk.tail().is_empty()).map(|(records, _)| records)
 }
-
-#[cfg(test)]
-mod tests;
