@@ -93,7 +93,8 @@ pub fn execute(verb: Verb) -> ExitCode {
     }
 }
 
-/// Runs a verb inside a tokio runtime with IO, time and signals (the future is not `Send`: block on it). Errors are told on `output`'s second stream.
+/// Runs a verb inside a tokio runtime with IO, time and signals (the future is not `Send`: block on it). Errors are
+/// told on `output`'s second stream.
 pub async fn run(verb: Verb, output: &mut Output) -> ExitCode {
     let result = match verb {
         Verb::Topic(args) => verbs::topic::run(args, output).await,

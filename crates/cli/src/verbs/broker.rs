@@ -29,7 +29,6 @@ struct Broker {
     port: i32,
     rack: Option<String>,
     fenced: bool,
-    controller: bool,
 }
 
 #[derive(Serialize)]
@@ -41,14 +40,13 @@ struct BrokerList {
 impl View for BrokerList {
     fn blocks(&self) -> Vec<Block> {
         let row = |broker: &Broker| {
-            let mut state = vec![if broker.fenced { "fenced" } else { "active" }];
-            state.extend(broker.controller.then_some("controller"));
+            let state = if broker.fenced { "fenced" } else { "active" };
             vec![
                 broker.id.to_string(),
                 broker.host.clone(),
                 broker.port.to_string(),
                 or_dash(broker.rack.as_ref()),
-                state.join(","),
+                state.to_owned(),
             ]
         };
         vec![
@@ -74,7 +72,6 @@ pub(crate) async fn run(verb: BrokerVerb, output: &mut Output) -> Result<(), Err
             port: broker.port,
             rack: broker.rack.as_ref().map(|rack| rack.as_str().to_owned()),
             fenced: broker.is_fenced,
-            controller: broker.broker_id == found.controller_id,
         })
         .collect();
     brokers.sort_by_key(|broker| broker.id);

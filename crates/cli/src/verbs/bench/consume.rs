@@ -13,7 +13,7 @@ use crate::exit::Error;
 use crate::interrupt::Interrupts;
 use crate::kafka::KafkaError;
 use crate::kafka::fetch::{FetchSettings, Fetched, Fetcher};
-use crate::kafka::offsets::{EARLIEST, LATEST, Wanted};
+use crate::kafka::offsets::{EARLIEST, LATEST, Offsets, Wanted};
 use crate::output::Output;
 use crate::progress::Progress;
 
@@ -69,14 +69,7 @@ pub(super) async fn run(args: &ConsumeArgs, connect: &Connect, output: &mut Outp
             format!("fill it: strom bench produce --topic {}", topic.name),
         ));
     }
-    let bytes = |size: Size| i32::try_from(size.0).unwrap_or(i32::MAX);
-    let settings = FetchSettings {
-        read_committed: args.read_committed,
-        max_wait: Duration::from_millis(100),
-        max_bytes: bytes(args.max_bytes),
-        partition_max_bytes: bytes(args.partition_max_bytes),
-    };
-    let mut fetcher = Fetcher::new(&client, settings);
+    let mut fetcher = Fetcher::new(&client, fetch_settings(args));
     let begun = Instant::now();
     fetcher.assign(
         starts
@@ -107,14 +100,7 @@ pub(super) async fn run(args: &ConsumeArgs, connect: &Connect, output: &mut Outp
             size += bytes;
             progress.add(count, bytes, output);
         }
-        ends.retain(|key, end| fetcher.positions().get(key).is_some_and(|at| at < end));
-        let finished: Vec<_> = fetcher
-            .positions()
-            .keys()
-            .filter(|key| !ends.contains_key(key))
-            .cloned()
-            .collect();
-        finished.iter().for_each(|key| fetcher.remove(key));
+        drop_finished(&mut fetcher, &mut ends);
     }
     progress.finish();
     let shown = Settings {
@@ -132,6 +118,24 @@ pub(super) async fn run(args: &ConsumeArgs, connect: &Connect, output: &mut Outp
         shown,
         throughput,
     ))
+}
+
+fn fetch_settings(args: &ConsumeArgs) -> FetchSettings {
+    let bytes = |size: Size| i32::try_from(size.0).unwrap_or(i32::MAX);
+    FetchSettings {
+        read_committed: args.read_committed,
+        max_wait: Duration::from_millis(100),
+        max_bytes: bytes(args.max_bytes),
+        partition_max_bytes: bytes(args.partition_max_bytes),
+    }
+}
+
+/// Stops reading the partitions that have got to their end.
+fn drop_finished(fetcher: &mut Fetcher<'_>, ends: &mut Offsets) {
+    ends.retain(|key, end| fetcher.positions().get(key).is_some_and(|at| at < end));
+    let positions = fetcher.positions().keys();
+    let finished: Vec<_> = positions.filter(|key| !ends.contains_key(key)).cloned().collect();
+    finished.iter().for_each(|key| fetcher.remove(key));
 }
 
 /// Records and their bytes; without decoding, the bytes of the batches.
