@@ -27,7 +27,7 @@ const REGISTRATION_PAUSE: Duration = Duration::from_millis(200);
 pub struct KafkaListener {
     pub name: String,
     pub socket: TcpListener,
-    /// Host and port for clients; `None` = the bound address.
+    /// Host and port for clients; `None` = the address that each client connected to.
     pub advertised: Option<(String, u16)>,
     /// Broker id `b` is reached at this port + `b`; `None` = at the bootstrap port.
     pub broker_ports: Option<u16>,
@@ -148,7 +148,7 @@ fn serve(listener: KafkaListener) -> Result<Serve, BuildError> {
         name: name.clone(),
         source,
     })?;
-    let (host, port) = advertised.unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
+    let (host, port) = advertised.unwrap_or_else(|| (String::new(), bound.port()));
     let port = if port == 0 { bound.port() } else { port };
     Ok(Serve {
         socket,

@@ -38,9 +38,9 @@ pub(crate) enum GrpcListener {
 impl GrpcListener {
     pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         match endpoint {
-            Endpoint::Tcp(address) => {
-                Ok(GrpcListener::Tcp(TcpListener::bind((address.host.as_str(), address.port)).await?))
-            }
+            Endpoint::Tcp(address) => Ok(GrpcListener::Tcp(
+                TcpListener::bind((address.host.as_str(), address.port)).await?,
+            )),
             Endpoint::Unix(path) => {
                 // What a killed process left behind; a living one holds its data directory's lock.
                 match std::fs::remove_file(path) {
@@ -52,7 +52,11 @@ impl GrpcListener {
         }
     }
 
-    pub(crate) async fn serve(self, services: &Services, shutdown: Shutdown) -> Result<(), tonic::transport::Error> {
+    pub(crate) async fn serve(
+        self,
+        services: &Services,
+        shutdown: Shutdown,
+    ) -> Result<(), tonic::transport::Error> {
         let server = Server::builder()
             .max_frame_size(FRAME_BYTES_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -93,7 +97,11 @@ impl Services {
 
     /// All of them, those to come included, as one router.
     fn routes(&self) -> Routes {
-        Routes::from(Routes::default().into_axum_router().fallback_service(self.clone()))
+        Routes::from(
+            Routes::default()
+                .into_axum_router()
+                .fallback_service(self.clone()),
+        )
     }
 }
 

@@ -25,8 +25,12 @@ use crate::welcome;
 const LOCAL_CONTROLLER: &str = "local:controller";
 const LOCAL_BROKER: &str = "local:broker";
 const CONTROLLER_SERVICES: &[&str] = &["strom.v1.Controller", "strom.v1.Raft"];
-const BROKER_SERVICES: &[&str] =
-    &["strom.v1.BrokerControl", "strom.v1.BrokerData", "strom.v1.GroupCoordinator", "strom.v1.Replication"];
+const BROKER_SERVICES: &[&str] = &[
+    "strom.v1.BrokerControl",
+    "strom.v1.BrokerData",
+    "strom.v1.GroupCoordinator",
+    "strom.v1.Replication",
+];
 
 /// Exit codes that tell why (sysexits): a wrong configuration, a failed start or run.
 const EXIT_CONFIG: u8 = 64;
@@ -92,7 +96,10 @@ impl Node {
         let shutdown = Shutdown::new();
         shutdown::listen_for_signals(shutdown.clone())?;
         let clock = Clock::system();
-        let build = BuildInfo { version: env!("CARGO_PKG_VERSION"), roles: plan.roles() };
+        let build = BuildInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            roles: plan.roles(),
+        };
         let node = Node {
             health: Health::new(clock.clone()),
             metrics: Metrics::new(&clock, build),
@@ -107,19 +114,37 @@ impl Node {
 
     async fn bind(&self) -> Result<Sockets, NodeError> {
         let mut kafka = Vec::new();
-        let broker_ports = u16::try_from(self.plan.settings.int("strom.kafka.broker.ports")).ok().filter(|p| *p > 0);
+        let broker_ports = u16::try_from(self.plan.settings.int("strom.kafka.broker.ports"))
+            .ok()
+            .filter(|p| *p > 0);
         for listener in &self.plan.listeners.clients {
             let address = listener.bind.to_string();
             let socket = bind(&address).await?;
             let advertised = listener.advertised.as_ref().map(|a| (a.host.clone(), a.port));
-            kafka.push(KafkaListener { name: listener.name.clone(), socket, advertised, broker_ports });
+            kafka.push(KafkaListener {
+                name: listener.name.clone(),
+                socket,
+                advertised,
+                broker_ports,
+            });
         }
-        let admin = bind(&self.plan.settings.text("strom.admin.listener").unwrap_or_default()).await?;
+        let admin = bind(
+            &self
+                .plan
+                .settings
+                .text("strom.admin.listener")
+                .unwrap_or_default(),
+        )
+        .await?;
         let grpc = match &self.plan.grpc {
-            Some(endpoint) => Some(GrpcListener::bind(endpoint).await.map_err(|source| NodeError::Bind {
-                address: endpoint.to_string(),
-                source,
-            })?),
+            Some(endpoint) => Some(
+                GrpcListener::bind(endpoint)
+                    .await
+                    .map_err(|source| NodeError::Bind {
+                        address: endpoint.to_string(),
+                        source,
+                    })?,
+            ),
             None => None,
         };
         Ok(Sockets { kafka, admin, grpc })
@@ -133,12 +158,20 @@ impl Node {
         let grpc = supervisor.stage("grpc");
         let controller = supervisor.stage("controller");
         let admin = supervisor.stage("admin");
-        let kafka: Vec<String> =
-            sockets.kafka.iter().filter_map(|l| l.socket.local_addr().ok()).map(|a| a.to_string()).collect();
+        let kafka: Vec<String> = sockets
+            .kafka
+            .iter()
+            .filter_map(|l| l.socket.local_addr().ok())
+            .map(|a| a.to_string())
+            .collect();
         let admin_address = sockets.admin.local_addr()?.to_string();
         self.serve_admin(&admin, sockets.admin);
         self.health.watch_runtime(&admin);
-        let deadline = self.plan.settings.millis("strom.shutdown.timeout.ms").unwrap_or(Duration::from_secs(5));
+        let deadline = self
+            .plan
+            .settings
+            .millis("strom.shutdown.timeout.ms")
+            .unwrap_or(Duration::from_secs(5));
         let started = tokio::select! {
             started = self.start_roles([&gateway, &broker, &grpc, &controller], sockets.kafka, sockets.grpc) => started,
             () = self.shutdown.cancelled() => Ok(()),
@@ -158,8 +191,14 @@ impl Node {
     }
 
     fn serve_admin(&self, stage: &TaskGroup, listener: TcpListener) {
-        let admin = Admin { health: self.health.clone(), metrics: self.metrics.clone(), status: None };
-        stage.spawn("admin server", OnFailure::Log, move |stop| admin.run(listener, stop));
+        let admin = Admin {
+            health: self.health.clone(),
+            metrics: self.metrics.clone(),
+            status: None,
+        };
+        stage.spawn("admin server", OnFailure::Log, move |stop| {
+            admin.run(listener, stop)
+        });
     }
 
     async fn start_roles(
@@ -197,7 +236,8 @@ impl Node {
                 peers: self.peers.clone(),
                 controller: controllers.clone(),
             };
-            let app = strom_broker::App::build(self.broker_config(), environment, self.shutdown.clone()).await?;
+            let app =
+                strom_broker::App::build(self.broker_config(), environment, self.shutdown.clone()).await?;
             self.peers.serve_local(LOCAL_BROKER, app.routes());
             services.add(BROKER_SERVICES, &app.routes());
             broker.spawn("broker", OnFailure::Shutdown, move |stop| app.run(stop));
@@ -226,25 +266,51 @@ impl Node {
         if self.plan.controller {
             endpoints.push(LOCAL_CONTROLLER.to_owned());
         }
-        let own = self.plan.grpc_advertised.as_deref().filter(|_| self.plan.controller);
+        let own = self
+            .plan
+            .grpc_advertised
+            .as_deref()
+            .filter(|_| self.plan.controller);
         endpoints.extend(
-            self.plan.controllers.iter().map(|voter| voter.endpoint.clone()).filter(|e| Some(e.as_str()) != own),
+            self.plan
+                .controllers
+                .iter()
+                .map(|voter| voter.endpoint.clone())
+                .filter(|e| Some(e.as_str()) != own),
         );
         ControllerClient::new(self.peers.clone(), endpoints)
     }
 
     fn controller_config(&self) -> ControllerConfig {
         let node_id = self.plan.node_id.unwrap_or(NodeId(0));
-        let voters = self.plan.controllers.iter().filter_map(|v| Some((v.node_id?, v.endpoint.clone()))).collect();
-        let endpoint = self.plan.grpc_advertised.clone().unwrap_or_else(|| LOCAL_CONTROLLER.to_owned());
+        let voters = self
+            .plan
+            .controllers
+            .iter()
+            .filter_map(|v| Some((v.node_id?, v.endpoint.clone())))
+            .collect();
+        let endpoint = self
+            .plan
+            .grpc_advertised
+            .clone()
+            .unwrap_or_else(|| LOCAL_CONTROLLER.to_owned());
         let dir = self.plan.data_dir.join("controller");
         ControllerConfig::from_settings(&self.plan.settings, node_id, endpoint, dir, voters)
     }
 
     fn broker_config(&self) -> BrokerConfig {
         let id = BrokerId(self.plan.node_id.map_or(0, NodeId::get));
-        let endpoint = self.plan.grpc_advertised.clone().unwrap_or_else(|| LOCAL_BROKER.to_owned());
-        BrokerConfig::from_settings(&self.plan.settings, id, endpoint, self.plan.data_dir.join("broker"))
+        let endpoint = self
+            .plan
+            .grpc_advertised
+            .clone()
+            .unwrap_or_else(|| LOCAL_BROKER.to_owned());
+        BrokerConfig::from_settings(
+            &self.plan.settings,
+            id,
+            endpoint,
+            self.plan.data_dir.join("broker"),
+        )
     }
 
     /// Tells a person what runs, once clients are served.
@@ -264,5 +330,8 @@ impl Node {
 
 async fn bind(address: &str) -> Result<TcpListener, NodeError> {
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|source| NodeError::Bind { address: address.to_owned(), source })
+    bound.map_err(|source| NodeError::Bind {
+        address: address.to_owned(),
+        source,
+    })
 }

@@ -14,14 +14,12 @@ use crate::args::{BrokerArgs, CommonArgs, ControllerArgs, GatewayArgs, Role, Ser
 const IGNORED_ENV: &[&str] = &["STROM_BOOTSTRAP_SERVERS", "STROM_BIN", "STROM_CACHE_DIR"];
 const STANDALONE_DATA: &str = "strom-data";
 /// One node cannot hold more than one copy.
-const STANDALONE_PRESETS: &[(&str, &str)] = &[
+const ALONE_PRESETS: &[(&str, &str)] = &[
     ("node.id", "0"),
     ("process.roles", "controller,broker,gateway"),
     ("offsets.topic.replication.factor", "1"),
-    ("transaction.state.log.replication.factor", "1"),
-    ("transaction.state.log.min.isr", "1"),
-    ("listeners", "PLAINTEXT://127.0.0.1:9092"),
 ];
+const STANDALONE_LISTENERS: (&str, &str) = ("listeners", "PLAINTEXT://127.0.0.1:9092");
 
 #[derive(Debug, Error)]
 pub(crate) enum PlanError {
@@ -78,9 +76,12 @@ impl Plan {
     fn standalone(args: StandaloneArgs) -> Result<Plan, PlanError> {
         let mut flags = Flags::default();
         flags.put("log.dirs", args.data_dir.map(|dir| dir.display().to_string()));
-        flags.put("listeners", args.kafka.map(|address| format!("PLAINTEXT://{address}")));
-        let settings = settings(STANDALONE_PRESETS, flags, args.common)?;
-        Self::build(settings, true)
+        flags.put(
+            "listeners",
+            args.kafka.map(|address| format!("PLAINTEXT://{address}")),
+        );
+        let presets = [ALONE_PRESETS, &[STANDALONE_LISTENERS]].concat();
+        Self::build(settings(&presets, flags, args.common)?, true)
     }
 
     fn controller(args: ControllerArgs) -> Result<Plan, PlanError> {
@@ -90,7 +91,10 @@ impl Plan {
         flags.put("strom.grpc.listener", args.grpc);
         flags.put("strom.controller.bootstrap", args.voters);
         flags.put("strom.cluster.id", args.cluster_id);
-        Self::build(settings(&[("process.roles", "controller")], flags, args.common)?, false)
+        Self::build(
+            settings(&[("process.roles", "controller")], flags, args.common)?,
+            false,
+        )
     }
 
     fn broker(args: BrokerArgs) -> Result<Plan, PlanError> {
@@ -100,25 +104,39 @@ impl Plan {
         flags.put("strom.grpc.listener", args.grpc);
         flags.put("strom.controller.bootstrap", args.controllers);
         flags.put("strom.cluster.id", args.cluster_id);
-        Self::build(settings(&[("process.roles", "broker")], flags, args.common)?, false)
+        Self::build(
+            settings(&[("process.roles", "broker")], flags, args.common)?,
+            false,
+        )
     }
 
     fn gateway(args: GatewayArgs) -> Result<Plan, PlanError> {
         let mut flags = Flags::default();
-        flags.put("listeners", args.kafka.map(|address| format!("PLAINTEXT://{address}")));
-        flags.put("strom.kafka.broker.ports", args.broker_ports.map(|port| port.to_string()));
+        flags.put(
+            "listeners",
+            args.kafka.map(|address| format!("PLAINTEXT://{address}")),
+        );
+        flags.put(
+            "strom.kafka.broker.ports",
+            args.broker_ports.map(|port| port.to_string()),
+        );
         flags.put("strom.controller.bootstrap", args.controllers);
         flags.put("strom.cluster.id", args.cluster_id);
-        Self::build(settings(&[("process.roles", "gateway")], flags, args.common)?, false)
+        Self::build(
+            settings(&[("process.roles", "gateway")], flags, args.common)?,
+            false,
+        )
     }
 
     /// As a Kafka node is configured. A lone node that is its own controller needs nothing else.
     fn server(args: ServerArgs) -> Result<Plan, PlanError> {
         let mut flags = Flags::default();
         flags.put("process.roles", args.roles);
-        let settings = settings(&[], flags, args.common)?;
-        let alone = settings.list("strom.controller.bootstrap").is_empty();
-        Self::build(settings, alone)
+        let joined = settings(&[], flags.clone(), args.common.clone())?;
+        if joined.list("strom.controller.bootstrap").is_empty() {
+            return Self::build(settings(ALONE_PRESETS, flags, args.common)?, true);
+        }
+        Self::build(joined, false)
     }
 
     fn build(settings: Settings, standalone: bool) -> Result<Plan, PlanError> {
@@ -172,8 +190,17 @@ impl Plan {
 
     /// The roles' names, comma-separated.
     pub(crate) fn roles(&self) -> String {
-        let roles = [("controller", self.controller), ("broker", self.broker), ("gateway", self.gateway)];
-        roles.iter().filter(|(_, runs)| *runs).map(|(name, _)| *name).collect::<Vec<_>>().join(",")
+        let roles = [
+            ("controller", self.controller),
+            ("broker", self.broker),
+            ("gateway", self.gateway),
+        ];
+        roles
+            .iter()
+            .filter(|(_, runs)| *runs)
+            .map(|(name, _)| *name)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     fn check(&self) -> Result<(), PlanError> {
@@ -192,7 +219,7 @@ impl Plan {
 }
 
 /// Flags that were given.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Flags(Vec<(String, String)>);
 
 impl Flags {
@@ -206,7 +233,10 @@ fn settings(presets: &[(&str, &str)], flags: Flags, common: CommonArgs) -> Resul
     flags.put("strom.admin.listener", common.admin);
     flags.0.extend(common.set);
     let sources = Sources {
-        presets: presets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        presets: presets
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
         toml: common.config,
         properties: common.properties,
         env: std::env::vars().collect(),
@@ -234,7 +264,14 @@ fn voters(settings: &Settings) -> Result<Vec<Voter>, PlanError> {
             }
             None => (None, entry.clone()),
         };
-        Ok(Voter { node_id: id, endpoint })
+        Ok(Voter {
+            node_id: id,
+            endpoint,
+        })
     };
-    settings.list("strom.controller.bootstrap").into_iter().map(parse).collect()
+    settings
+        .list("strom.controller.bootstrap")
+        .into_iter()
+        .map(parse)
+        .collect()
 }

@@ -12,8 +12,17 @@ pub(crate) fn print(kafka: &[String], admin: &str, data: &Path, mut out: impl Wr
     writeln!(out, "  admin   http://{admin}/metrics  (also /readyz, /status)")?;
     writeln!(out, "  data    {}", data.display())?;
     writeln!(out, "try")?;
-    writeln!(out, "  strom topic create hello --partitions 3 --bootstrap-server {first}")?;
-    writeln!(out, "  echo 'hi' | strom produce hello --bootstrap-server {first}")?;
-    writeln!(out, "  strom consume hello --from-beginning --bootstrap-server {first}")?;
+    writeln!(
+        out,
+        "  strom topic create hello --partitions 3 --bootstrap-server {first}"
+    )?;
+    writeln!(
+        out,
+        "  echo 'hi' | strom produce hello --bootstrap-server {first}"
+    )?;
+    writeln!(
+        out,
+        "  strom consume hello --from-beginning --bootstrap-server {first}"
+    )?;
     out.flush()
 }

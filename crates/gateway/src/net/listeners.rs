@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub name: String,
+    /// Empty while it is not known: then it is the one that the client connected to.
     pub host: String,
     pub port: u16,
     /// Broker id `b` is at this port + `b`; `None` = at the bootstrap port, like every other.
@@ -26,6 +27,17 @@ pub(crate) struct Address {
 }
 
 impl Address {
+    /// The address with the host that this client knows it by.
+    fn as_reached(self: &Arc<Self>, stream: &TcpStream) -> Arc<Self> {
+        match stream.local_addr() {
+            Ok(local) if self.host.is_empty() => Arc::new(Address {
+                host: local.ip().to_canonical().to_string(),
+                ..Address::clone(self)
+            }),
+            _ => self.clone(),
+        }
+    }
+
     pub(crate) fn of_broker(&self, id: BrokerId) -> (&str, u16) {
         let offset = u16::try_from(id.get()).ok();
         let port = self
