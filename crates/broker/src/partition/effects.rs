@@ -128,10 +128,10 @@ impl Partition {
                 Ok(()) => Event::LogMutated,
                 Err(error) => self.log_failed("restart", &error),
             }),
-            Effect::AdvanceLogStart { to } => match self.log.set_log_start_offset(to) {
-                Ok(_) => None,
-                Err(error) => Some(self.log_failed("advance the start of", &error)),
-            },
+            Effect::AdvanceLogStart { to } => Some(match self.log.set_log_start_offset(to) {
+                Ok(_) => Event::LogAdvanced,
+                Err(error) => self.log_failed("advance the start of", &error),
+            }),
             Effect::Quarantine { alarm } => {
                 self.raise(&alarm, "replica is out of service; its bytes are kept");
                 inner.acks.fail(ErrorCode::KafkaStorageError);

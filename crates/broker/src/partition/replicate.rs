@@ -6,9 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::MutexGuard;
 use strom_log::{AppendError, FollowerAppend, LogError, ReadError};
-use strom_replication::{
-    Event, FetchAnswer, FetchPosition, FetchReply, FollowerFetch, ReplyBody, RoleKind,
-};
+use strom_replication::{Event, FetchAnswer, FetchPosition, FetchReply, FollowerFetch, ReplyBody, RoleKind};
 use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Offset};
 use tracing::warn;
 

@@ -253,7 +253,11 @@ impl Session<'_> {
             Told::Stop => wire::follower_stop(*key),
         });
         let mut positions: Vec<FollowerPosition> = told.collect();
-        while let Some(due) = self.retries.first_entry().filter(|due| *due.key() <= Instant::now()) {
+        while let Some(due) = self
+            .retries
+            .first_entry()
+            .filter(|due| *due.key() <= Instant::now())
+        {
             positions.extend(due.remove().into_iter().filter_map(|key| self.present(key)));
         }
         self.send(positions).await

@@ -99,6 +99,7 @@ async fn follow(
         replication.parts.shared.metrics().clone(),
     );
     let outcome = tokio::select! {
+        biased;
         () = stream.cancelled() => Ok("a newer stream took over"),
         outcome = reader.read(&mut messages) => outcome,
         () = pusher.run() => Ok("it takes no more"),
@@ -113,7 +114,10 @@ fn admit(replication: &Replication, hello: &FollowerHello) -> Result<(BrokerId, 
     let (id, epoch) = (BrokerId(hello.broker_id), BrokerEpoch(hello.broker_epoch));
     if image.cluster_id().is_empty() || hello.cluster_id != image.cluster_id() {
         let theirs: String = hello.cluster_id.chars().take(CLUSTER_ID_SHOWN).collect();
-        let message = format!("broker {id} is of cluster {theirs:?}, this one of {:?}", image.cluster_id());
+        let message = format!(
+            "broker {id} is of cluster {theirs:?}, this one of {:?}",
+            image.cluster_id()
+        );
         return Err(Refusal(ErrorCode::InconsistentClusterId, message));
     }
     let me = replication.parts.id;
@@ -164,6 +168,8 @@ impl Reader<'_> {
                     for position in &positions.partitions {
                         self.take(position)?;
                     }
+                    // However fast they come, pushing has its turns.
+                    tokio::task::consume_budget().await;
                 }
             }
         }
@@ -227,7 +233,6 @@ impl Reader<'_> {
             Entry::Vacant(new) => new.insert(Push::new(partition.clone(), self.queue.clone())),
         }
     }
-
 }
 
 impl Drop for Reader<'_> {

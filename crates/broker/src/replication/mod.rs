@@ -11,6 +11,9 @@ mod pusher;
 mod streams;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

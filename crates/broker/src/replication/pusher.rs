@@ -73,6 +73,7 @@ impl Pusher {
             self.sent_bytes = self.sent_bytes.saturating_add(len);
             self.metrics.replicated_out(message.payload.len());
             self.last_message = Instant::now();
+            tokio::task::consume_budget().await;
             if self.sender.send(message).await.is_err() {
                 return;
             }

@@ -37,6 +37,14 @@ impl Streams {
         new
     }
 
+    /// For tests.
+    #[cfg(test)]
+    pub(super) fn is_open(&self, follower: BrokerId) -> bool {
+        let open = self.open.lock();
+        open.get(&follower)
+            .is_some_and(|(_, stream)| !stream.is_triggered())
+    }
+
     /// For tests: breaks what is open.
     #[cfg(test)]
     pub(super) fn break_all(&self) {

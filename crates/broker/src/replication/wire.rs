@@ -175,5 +175,7 @@ fn examine(records: &Bytes) -> Option<FetchedRecords> {
             }
         });
     }
-    found.filter(|_| walk.tail().is_empty()).map(|(records, _)| records)
+    found
+        .filter(|_| walk.tail().is_empty())
+        .map(|(records, _)| records)
 }

@@ -1,0 +1,104 @@
+//! Leader changes with logs that part: followers cut what the new leader has not.
+
+use std::time::Duration;
+
+use strom_replication::{Acks, RoleKind};
+
+use super::cluster::{Cluster, Settings, eventually};
+use super::writing::Writer;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_former_leader_drops_what_was_never_committed() {
+    let cluster = Cluster::start(Settings::default());
+    let mut writer = Writer::new();
+    for i in 0..10u8 {
+        writer.write(&cluster.partition(1, 0), Acks::All, &[i]).unwrap();
+        writer.outcome().await.unwrap();
+    }
+    // The leader is cut off, in both directions, and writes on.
+    for other in [2, 3] {
+        cluster.cut(other, 1).await;
+        cluster.cut(1, other).await;
+    }
+    cluster.make_deaf(1);
+    for i in 0..20u8 {
+        let old = cluster.partition(1, 0);
+        writer.write(&old, Acks::All, &[100 + i; 50]).unwrap();
+    }
+    cluster.elect(2, &[2, 3]);
+    let new = cluster.partition(2, 0);
+    eventually(|| "2 leads".into(), || new.role() == RoleKind::Leader).await;
+    let mut other_writer = Writer::new();
+    for i in 0..5u8 {
+        other_writer.write(&new, Acks::All, &[200 + i]).unwrap();
+        assert_eq!(
+            other_writer.outcome().await.unwrap().base_offset,
+            i64::from(i) + 10
+        );
+    }
+    assert_eq!(cluster.partition(1, 0).log().log_end_offset(), 30);
+
+    cluster.make_hear(1);
+    for other in [2, 3] {
+        cluster.heal(other, 1);
+        cluster.heal(1, other);
+    }
+    for _ in 0..20 {
+        assert!(writer.outcome().await.is_err(), "never committed");
+    }
+    cluster.converge().await;
+    assert_eq!(cluster.partition(1, 0).high_watermark(), 15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quick_leader_changes_leave_one_history() {
+    let cluster = Cluster::start(Settings {
+        partitions: 3,
+        ..Settings::default()
+    });
+    let writer = Writer::new();
+    for round in 0..12i32 {
+        let leader = 1 + round % 3;
+        cluster.elect(leader, &[1, 2, 3]);
+        for i in 0..10u8 {
+            for partition in 0..3 {
+                // It may not lead yet, or the members may be too few for a moment.
+                let _ = writer.write(&cluster.partition(leader, partition), Acks::Leader, &[i; 100]);
+            }
+        }
+        if round % 4 == 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_leader_returns_as_a_follower() {
+    let cluster = Cluster::start(Settings::default());
+    let mut writer = Writer::new();
+    for i in 0..10u8 {
+        writer.write(&cluster.partition(1, 0), Acks::All, &[i]).unwrap();
+        writer.outcome().await.unwrap();
+    }
+    cluster.cut(2, 1).await;
+    cluster.cut(3, 1).await;
+    for i in 0..10u8 {
+        writer
+            .write(&cluster.partition(1, 0), Acks::Leader, &[i; 9])
+            .unwrap();
+        writer.outcome().await.unwrap();
+    }
+    let disk = cluster.kill(1);
+    cluster.elect(3, &[2, 3]);
+    let new = cluster.partition(3, 0);
+    assert_eq!(new.log().log_end_offset(), 10);
+    for i in 0..3u8 {
+        eventually(|| "3 leads".into(), || new.role() == RoleKind::Leader).await;
+        writer.write(&new, Acks::All, &[i]).unwrap();
+        writer.outcome().await.unwrap();
+    }
+    cluster.restart(1, disk.after_power_loss(1));
+    cluster.converge().await;
+    assert_eq!(cluster.partition(1, 0).high_watermark(), 13);
+}

@@ -1,0 +1,213 @@
+//! What a leader does with followers that are not who they say, take nothing, or break the protocol.
+
+use std::time::Duration;
+
+use strom_proto::convert::error_code;
+use strom_proto::v1::{FollowerHello, FollowerPosition, FollowerPositions, follower_head::Message};
+use strom_replication::Acks;
+use strom_types::ErrorCode;
+
+use super::super::{MESSAGE_BYTES, WINDOW_BYTES};
+use super::cluster::{Cluster, Settings, key};
+use super::raw::{RawFollower, hello, position};
+use super::writing::Writer;
+use crate::replication::pusher::message_bytes;
+
+/// A cluster whose broker 3 is played by the test.
+async fn without_broker_3(settings: Settings) -> Cluster {
+    let cluster = Cluster::start(settings);
+    cluster.kill(3);
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_members_that_mean_this_broker_are_served() {
+    let cluster = without_broker_3(Settings::default()).await;
+    let wrong = [
+        (
+            FollowerHello {
+                cluster_id: "another".into(),
+                ..hello()
+            },
+            ErrorCode::InconsistentClusterId,
+            "of cluster \"another\", this one of \"the-cluster\"",
+        ),
+        (
+            FollowerHello {
+                leader_id: 2,
+                ..hello()
+            },
+            ErrorCode::InvalidRequest,
+            "looks for broker 2, this is 1",
+        ),
+        (
+            FollowerHello {
+                broker_id: 1,
+                ..hello()
+            },
+            ErrorCode::InvalidRequest,
+            "cannot follow itself",
+        ),
+        (
+            FollowerHello {
+                broker_id: 8,
+                ..hello()
+            },
+            ErrorCode::BrokerIdNotRegistered,
+            "broker 8 is not registered",
+        ),
+        (
+            FollowerHello {
+                broker_epoch: 2,
+                ..hello()
+            },
+            ErrorCode::StaleBrokerEpoch,
+            "says epoch 2, it is registered with 1",
+        ),
+    ];
+    for (hello, code, text) in wrong {
+        let mut follower = RawFollower::open(&cluster).await;
+        follower.say(Message::Hello(hello)).await;
+        let (refused, message) = follower.refusal().await;
+        assert_eq!(refused, code, "{message}");
+        assert!(message.contains(text), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_messages_end_the_stream_and_nothing_else() {
+    let cluster = without_broker_3(Settings::default()).await;
+    let good = position(key(0), 0);
+    let broken = [
+        FollowerPosition {
+            topic_id: vec![1; 15].into(),
+            ..good.clone()
+        },
+        FollowerPosition {
+            partition: -1,
+            ..good.clone()
+        },
+        FollowerPosition {
+            fetch_offset: -1,
+            ..good.clone()
+        },
+        FollowerPosition {
+            fetch_offset: i64::MAX,
+            ..good.clone()
+        },
+        FollowerPosition {
+            durable_offset: 1,
+            ..good.clone()
+        },
+        FollowerPosition {
+            log_start_offset: 1,
+            ..good.clone()
+        },
+        FollowerPosition {
+            leader_epoch: i32::MIN,
+            ..good.clone()
+        },
+    ];
+    for position in broken {
+        let mut follower = RawFollower::open(&cluster).await;
+        follower.say(Message::Hello(hello())).await;
+        let what = format!("{position:?}");
+        follower.tell(vec![position], 0).await;
+        assert_eq!(follower.refusal().await.0, ErrorCode::InvalidRequest, "{what}");
+    }
+    let mut twice = RawFollower::open(&cluster).await;
+    twice.say(Message::Hello(hello())).await;
+    twice.say(Message::Hello(hello())).await;
+    assert_eq!(twice.refusal().await.0, ErrorCode::InvalidRequest);
+    let mut mute = RawFollower::open(&cluster).await;
+    mute.say(Message::Positions(FollowerPositions::default())).await;
+    assert_eq!(mute.refusal().await.0, ErrorCode::InvalidRequest);
+    let mut writer = Writer::new();
+    writer
+        .write(&cluster.partition(1, 0), Acks::Leader, b"x")
+        .unwrap();
+    writer.outcome().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_that_cannot_be_served_are_answered_with_why() {
+    let cluster = without_broker_3(Settings::default()).await;
+    let mut follower = RawFollower::open(&cluster).await;
+    follower.say(Message::Hello(hello())).await;
+    let of = |change: &dyn Fn(&mut FollowerPosition)| {
+        let mut position = position(key(0), 0);
+        change(&mut position);
+        position
+    };
+    let cases = [
+        (of(&|p| p.leader_epoch = 0), ErrorCode::FencedLeaderEpoch),
+        (of(&|p| p.leader_epoch = 2), ErrorCode::UnknownLeaderEpoch),
+        (of(&|p| p.partition = 77), ErrorCode::UnknownTopicOrPartition),
+        (of(&|p| p.last_fetched_epoch = 9), ErrorCode::OffsetOutOfRange),
+    ];
+    for (position, code) in cases {
+        follower.tell(vec![position.clone()], 0).await;
+        let message = follower.next().await.unwrap();
+        let [part] = &message.head.partitions[..] else {
+            panic!("{message:?}");
+        };
+        assert_eq!(error_code(part.error), code);
+        assert_eq!(
+            (part.leader_epoch, part.base_offset),
+            (position.leader_epoch, position.fetch_offset)
+        );
+    }
+    // A log end that nobody has: the logs part.
+    follower
+        .tell(vec![of(&|p| (p.fetch_offset, p.last_fetched_epoch) = (5, 1))], 0)
+        .await;
+    let message = follower.next().await.unwrap();
+    let end = message.head.partitions[0].diverging_epoch.unwrap();
+    assert_eq!((end.epoch, end.end_offset), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_takes_nothing_is_sent_no_more_than_its_window() {
+    let cluster = without_broker_3(Settings {
+        partitions: 2,
+        ..Settings::default()
+    })
+    .await;
+    let mut follower = RawFollower::open(&cluster).await;
+    follower.say(Message::Hello(hello())).await;
+    let start = vec![position(key(0), 0), position(key(1), 0)];
+    follower.tell(start, 0).await;
+    let mut writer = Writer::new();
+    for i in 0..40 {
+        for partition in 0..2 {
+            let leader = cluster.partition(1, partition);
+            writer.write(&leader, Acks::Leader, &vec![i; 500_000]).unwrap();
+            writer.outcome().await.unwrap();
+        }
+    }
+    let limit = WINDOW_BYTES + 2 * u64::try_from(MESSAGE_BYTES).unwrap();
+    let mut seen = [0, 0];
+    let mut unacknowledged = 0;
+    loop {
+        let messages = follower.drain(Duration::from_millis(300)).await;
+        let sent: u64 = messages.iter().map(message_bytes).sum();
+        assert!(sent + unacknowledged <= limit, "{sent} after {unacknowledged}");
+        for part in messages.iter().flat_map(|message| &message.head.partitions) {
+            seen[usize::try_from(part.partition).unwrap()] += part.length;
+        }
+        unacknowledged = (sent + unacknowledged) / 2;
+        if sent == 0 {
+            break;
+        }
+        assert!(seen[0].abs_diff(seen[1]) <= 4 << 20, "they take turns: {seen:?}");
+        // Half of it is taken in.
+        follower.tell(Vec::new(), unacknowledged.max(1)).await;
+        if seen[0].min(seen[1]) > 20_000_000 {
+            break;
+        }
+    }
+    assert!(
+        seen[0].min(seen[1]) > 19_000_000,
+        "all of it comes in the end: {seen:?}"
+    );
+}

@@ -1,0 +1,12 @@
+//! Replication between brokers in one process, by their real logs, partitions and streams.
+
+mod cluster;
+mod raw;
+mod writing;
+
+mod catching_up;
+mod committing;
+mod diverging;
+mod hostile_followers;
+mod hostile_leaders;
+mod random_faults;
