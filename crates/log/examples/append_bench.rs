@@ -1,6 +1,6 @@
 //! Durable appends on a real disk: MB/s and CPU-s/GB by batch size and number of logs; and starts with 10,000 logs.
 //!
-//! `cargo run --release -p strom-log --example append_bench -- DIR`
+//! `cargo run --release -p strom-log --example append_bench -- DIR [many]`
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -38,19 +38,33 @@ fn id(n: i32) -> TopicIdPartition {
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    let ticks = |at: usize| {
+        fields
+            .get(at)
+            .and_then(|field| field.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
     (ticks(11) + ticks(12)) / 100.0
 }
 
 fn batch(size: usize) -> Result<Bytes, Box<dyn Error>> {
     let mut builder = BatchBuilder::new();
-    builder.push(&NewRecord { timestamp: 1, key: None, value: Some(&vec![7; size]), headers: &[] })?;
+    builder.push(&NewRecord {
+        timestamp: 1,
+        key: None,
+        value: Some(&vec![7; size]),
+        headers: &[],
+    })?;
     Ok(builder.build()?)
 }
 
 fn open(dir: &Path) -> Result<(LogDir, Arc<Counter>), LogError> {
     let counter = Arc::new(Counter::default());
-    let config = LogDirConfig { node_id: 1, disk_reserve_bytes: 0, ..LogDirConfig::default() };
+    let config = LogDirConfig {
+        node_id: 1,
+        disk_reserve_bytes: 0,
+        ..LogDirConfig::default()
+    };
     Ok((LogDir::open(dir, config, counter.clone())?, counter))
 }
 
@@ -60,7 +74,11 @@ fn append(dir: &Path, logs: i32, size: usize, seconds: f64) -> Done {
         .map(|n| log_dir.log(id(n), "topic", LogConfig::default()))
         .collect::<Result<Vec<_>, _>>()?;
     let batch = batch(size)?;
-    let by = LeaderAppend { leader_epoch: LeaderEpoch(0), now: WallMs(1), log_append_time: false };
+    let by = LeaderAppend {
+        leader_epoch: LeaderEpoch(0),
+        now: WallMs(1),
+        log_append_time: false,
+    };
     let (started, cpu) = (Instant::now(), cpu_seconds());
     let (mut bytes, mut appends) = (0usize, 0usize);
     while started.elapsed().as_secs_f64() < seconds {
@@ -73,7 +91,10 @@ fn append(dir: &Path, logs: i32, size: usize, seconds: f64) -> Done {
             appends += 1;
         }
     }
-    while handles.iter().any(|log| log.durable_offset() < log.log_end_offset()) {
+    while handles
+        .iter()
+        .any(|log| log.durable_offset() < log.log_end_offset())
+    {
         std::thread::sleep(Duration::from_micros(200));
     }
     let took = started.elapsed().as_secs_f64();
@@ -94,7 +115,11 @@ fn latency(dir: &Path, size: usize) -> Done {
     let (log_dir, _) = open(dir)?;
     let log = log_dir.log(id(0), "topic", LogConfig::default())?;
     let batch = batch(size)?;
-    let by = LeaderAppend { leader_epoch: LeaderEpoch(0), now: WallMs(1), log_append_time: false };
+    let by = LeaderAppend {
+        leader_epoch: LeaderEpoch(0),
+        now: WallMs(1),
+        log_append_time: false,
+    };
     let mut took: Vec<f64> = Vec::new();
     for _ in 0..2_000 {
         let started = Instant::now();
@@ -105,7 +130,10 @@ fn latency(dir: &Path, size: usize) -> Done {
         took.push(started.elapsed().as_secs_f64() * 1e3);
     }
     took.sort_by(f64::total_cmp);
-    println!("append of {size} to durable: p50 {:.2} ms, p99 {:.2} ms", took[1_000], took[1_980]);
+    println!(
+        "append of {size} to durable: p50 {:.2} ms, p99 {:.2} ms",
+        took[1_000], took[1_980]
+    );
     drop(log_dir);
     std::fs::remove_dir_all(dir)?;
     Ok(())
@@ -113,7 +141,11 @@ fn latency(dir: &Path, size: usize) -> Done {
 
 fn many(dir: &Path, logs: i32) -> Done {
     let (log_dir, _) = open(dir)?;
-    let by = LeaderAppend { leader_epoch: LeaderEpoch(0), now: WallMs(1), log_append_time: false };
+    let by = LeaderAppend {
+        leader_epoch: LeaderEpoch(0),
+        now: WallMs(1),
+        log_append_time: false,
+    };
     let batch = batch(1_000)?;
     let step = Instant::now();
     let mut handles = Vec::new();
@@ -142,7 +174,11 @@ fn many(dir: &Path, logs: i32) -> Done {
             let log = log_dir.log(id, topic.as_deref().unwrap_or_default(), LogConfig::default())?;
             starts.push((log, LeaderEpoch(if clean { 1 } else { 2 })));
         }
-        println!("{} logs opened, clean {clean}: {:?}", starts.len(), step.elapsed());
+        println!(
+            "{} logs opened, clean {clean}: {:?}",
+            starts.len(),
+            step.elapsed()
+        );
         let step = Instant::now();
         log_dir.assign_epoch_starts(&starts)?;
         println!("an epoch start for each: {:?}", step.elapsed());
@@ -154,9 +190,23 @@ fn many(dir: &Path, logs: i32) -> Done {
 }
 
 fn main() -> Done {
-    let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "append-bench.tmp".to_owned()));
+    let dir = PathBuf::from(
+        std::env::args()
+            .nth(1)
+            .unwrap_or_else(|| "append-bench.tmp".to_owned()),
+    );
+    if std::env::args().nth(2).as_deref() == Some("many") {
+        return many(&dir, 10_000);
+    }
     latency(&dir, 1_000)?;
-    for (logs, size) in [(1, 1 << 20), (1, 64 << 10), (6, 16 << 10), (1, 200), (100, 16 << 10), (1_000, 4 << 10)] {
+    for (logs, size) in [
+        (1, 1 << 20),
+        (1, 64 << 10),
+        (6, 16 << 10),
+        (1, 200),
+        (100, 16 << 10),
+        (1_000, 4 << 10),
+    ] {
         append(&dir, logs, size, 1.5)?;
     }
     many(&dir, 10_000)

@@ -2,19 +2,21 @@
 
 mod caches;
 pub(crate) mod checkpoint_file;
+mod closing;
+mod contents;
 mod housekeeping;
 mod meta;
 mod rounds;
 mod shared;
 mod sync_policy;
+mod threads;
 mod work_queue;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use strom_types::{BrokerEpoch, LeaderEpoch, Offset, TopicIdPartition};
@@ -26,9 +28,9 @@ use crate::listener::LogListener;
 use crate::log::Log;
 use crate::storage::{DiskStorage, Storage, StorageLock, read_file, replace_file};
 use checkpoint_file::{
-    CHECKPOINT_BYTES_MAX, CHECKPOINT_FILE, Checkpoint, HIGH_WATERMARK_FILE, decode_high_watermarks,
-    encode_high_watermarks,
+    CHECKPOINT_BYTES_MAX, Checkpoint, HIGH_WATERMARK_FILE, decode_high_watermarks, encode_high_watermarks,
 };
+use contents::{Partitions, list_partitions, read_checkpoint};
 use housekeeping::Housekeeper;
 use meta::Meta;
 use rounds::{Flusher, Writer};
@@ -36,7 +38,6 @@ use rounds::{Flusher, Writer};
 pub(crate) use shared::DirShared;
 
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
-const PARTITION_METADATA_BYTES_MAX: u64 = 4 << 10;
 const LOCK_FILE: &str = ".lock";
 const TRASH_SUFFIX: &str = ".deleted";
 /// Locks that keep one log from being opened twice at once.
@@ -62,7 +63,7 @@ struct Inner {
     logs: RwLock<HashMap<TopicIdPartition, Arc<Log>>>,
     /// What the last checkpoint says; also of logs that were not opened since.
     checkpoint: Mutex<Checkpoint>,
-    on_disk: Mutex<HashMap<TopicIdPartition, Option<Arc<str>>>>,
+    on_disk: Mutex<Partitions>,
     trash_names: AtomicU64,
     /// The checkpoint in memory has something that the file lacks.
     checkpoint_stale: AtomicBool,
@@ -169,21 +170,12 @@ impl LogDir {
             .map(|(id, name)| {
                 let name = name
                     .or_else(|| checkpoint.logs.get(&id).map(|entry| entry.topic.clone()))
-                    .or_else(|| self.read_topic(id));
+                    .or_else(|| contents::read_topic(&*self.shared.storage, &self.shared.path, id));
                 (id, name)
             })
             .collect();
         partitions.sort_by_key(|(id, _)| *id);
         partitions
-    }
-
-    fn read_topic(&self, id: TopicIdPartition) -> Option<Arc<str>> {
-        let path = self.shared.path.join(id.to_string()).join(PARTITION_METADATA);
-        let bytes = read_file(&*self.shared.storage, &path, PARTITION_METADATA_BYTES_MAX).ok()??;
-        let text = std::str::from_utf8(&bytes).ok()?;
-        let topic = text.lines().find_map(|line| line.strip_prefix("topic: "))?;
-        strom_types::validate_topic_name(topic).ok()?;
-        Some(topic.into())
     }
 
     /// The log of one partition. A new one costs a few hundred bytes of memory and nothing on the disk until its first
@@ -266,14 +258,18 @@ impl LogDir {
         logs: &[(Arc<Log>, LeaderEpoch)],
     ) -> Result<Vec<Result<Offset, AppendError>>, LogError> {
         self.shared.check_alive()?;
-        let staged: Vec<_> = logs.iter().map(|(log, epoch)| log.stage_epoch_start(*epoch)).collect();
+        let staged: Vec<_> = logs
+            .iter()
+            .map(|(log, epoch)| log.stage_epoch_start(*epoch))
+            .collect();
         self.shared.sync_all()?;
         let mut starts = Vec::with_capacity(logs.len());
         for ((log, _), staged) in logs.iter().zip(staged) {
             starts.push(match staged {
-                Ok((start, staged)) => {
-                    log.publish_state_file(&staged).map(|()| start).map_err(AppendError::from)
-                }
+                Ok((start, staged)) => log
+                    .publish_state_file(&staged)
+                    .map(|()| start)
+                    .map_err(AppendError::from),
                 Err(error) => Err(error),
             });
         }
@@ -334,48 +330,6 @@ impl LogDir {
         &self.shared.path
     }
 
-    /// Stops cleanly: writes and flushes what waits, then a checkpoint and, last of all, the marker with the broker's
-    /// epoch; then the directory's lock is given back. Without space or on a failed directory the marker is left out,
-    /// and the next start recovers. A second call does nothing. Logs refuse changes from here on.
-    pub fn close(&self, epoch: BrokerEpoch) -> Result<(), LogError> {
-        let recovered = self.recover_unopened();
-        if !self.shared.begin_closing() {
-            return Ok(());
-        }
-        self.stop_threads();
-        let closed = recovered.and_then(|()| self.finish(epoch));
-        self.lock.lock().take();
-        closed
-    }
-
-    fn finish(&self, epoch: BrokerEpoch) -> Result<(), LogError> {
-        self.inner.write_and_flush_rest(&self.shared);
-        if let Some(error) = self.failure() {
-            return Err(error);
-        }
-        if self.inner.writer.is_stalled() {
-            return Err(LogError::DirFailed {
-                path: self.shared.path.clone(),
-                reason: "the disk is full: what waited could not be written".to_owned(),
-            });
-        }
-        let seq = self.inner.checkpoint(&self.shared, true)?;
-        meta::write_clean_marker(&*self.shared.storage, &self.shared.path, epoch, seq)
-    }
-
-    /// After a crash a clean stop may only vouch for logs that were recovered, so the rest is now.
-    fn recover_unopened(&self) -> Result<(), LogError> {
-        if self.clean_epoch.is_some() {
-            return Ok(());
-        }
-        for (id, topic) in self.partitions() {
-            if self.get(id).is_none() {
-                self.log(id, topic.as_deref().unwrap_or_default(), LogConfig::default())?;
-            }
-        }
-        Ok(())
-    }
-
     /// One round of the writer thread, when `LogDirConfig::threads` is off.
     pub fn write_round(&self) {
         self.inner.writer.round(self.shared.write_queue.try_take());
@@ -391,95 +345,4 @@ impl LogDir {
         self.inner.keep_house(&self.shared);
         self.inner.checkpoint(&self.shared, false).map(drop)
     }
-
-    fn stop_threads(&self) {
-        self.inner.housekeeper.stop();
-        self.shared.write_queue.stop();
-        let mut threads = self.threads.lock();
-        for thread in threads.drain(..) {
-            // A thread that panicked has been reported by the panic hook.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Drop for LogDir {
-    fn drop(&mut self) {
-        self.shared.begin_closing();
-        self.stop_threads();
-        // The logs hold `shared`, and the queues in it hold logs.
-        self.inner.logs.write().clear();
-        drop(self.shared.write_queue.try_take());
-        drop(self.shared.flush_queue.try_take());
-    }
-}
-
-/// How long a thread waits for work before it looks around.
-const IDLE: Duration = Duration::from_millis(50);
-
-impl LogDir {
-    fn spawn_threads(&self) -> Result<(), LogError> {
-        let spawn = |name: &str, run: fn(&Inner, &DirShared)| {
-            let (inner, shared) = (self.inner.clone(), self.shared.clone());
-            let thread = std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(move || run(&inner, &shared));
-            thread.map_err(|error| LogError::io("spawn a thread for", &self.shared.path, error))
-        };
-        let mut threads = self.threads.lock();
-        threads.push(spawn("log-writer", |inner, shared| {
-            while let Some(logs) = shared.write_queue.take(IDLE) {
-                inner.writer.round(logs);
-                if inner.writer.is_stalled() && !shared.write_queue.is_stopped() {
-                    std::thread::sleep(IDLE);
-                }
-            }
-            // Nothing more is written: the flusher may finish.
-            shared.flush_queue.stop();
-        })?);
-        threads.push(spawn("log-flusher", |inner, shared| {
-            while let Some(logs) = shared.flush_queue.take(IDLE * 20) {
-                inner.flusher.round(logs);
-            }
-        })?);
-        threads.push(spawn("log-housekeeper", |inner, shared| {
-            inner.run_housekeeper(shared);
-        })?);
-        Ok(())
-    }
-}
-
-type Partitions = HashMap<TopicIdPartition, Option<Arc<str>>>;
-
-/// Partitions by their directories' names, and what earlier deletions left behind.
-fn list_partitions(storage: &dyn Storage, path: &Path) -> Result<(Partitions, Vec<PathBuf>), LogError> {
-    let mut partitions = HashMap::new();
-    let mut trash = Vec::new();
-    for entry in storage
-        .list(path)
-        .map_err(|error| LogError::io("list", path, error))?
-    {
-        if !entry.is_dir {
-            continue;
-        }
-        if entry.name.ends_with(TRASH_SUFFIX) {
-            trash.push(path.join(entry.name));
-        } else if let Ok(id) = entry.name.parse() {
-            partitions.insert(id, None);
-        }
-    }
-    Ok((partitions, trash))
-}
-
-/// The checkpoint, and whether it ought to be there and is not.
-fn read_checkpoint(storage: &dyn Storage, path: &Path, needed: bool) -> Result<(Checkpoint, bool), LogError> {
-    let path = path.join(CHECKPOINT_FILE);
-    let bytes = read_file(storage, &path, CHECKPOINT_BYTES_MAX)
-        .map_err(|error| LogError::io("read", &path, error))?;
-    let checkpoint = bytes.as_deref().map(Checkpoint::decode);
-    let lost = matches!(checkpoint, Some(None)) && needed;
-    if lost {
-        tracing::warn!(path = %path.display(), "the log checkpoint is damaged: every log is checked in full");
-    }
-    Ok((checkpoint.flatten().unwrap_or_default(), lost))
 }

@@ -1,4 +1,5 @@
 //! Appending, reading, rolling, restarting and deleting on a healthy disk.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

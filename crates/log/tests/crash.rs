@@ -1,4 +1,5 @@
 //! Power loss at every single operation of a workload: nothing that was reported durable is missing afterwards.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

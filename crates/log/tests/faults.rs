@@ -1,4 +1,5 @@
 //! Full and failing disks, and files that are damaged while the process is down.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Random operations on a log beside a plain list of batches: what is read must be what the list holds.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

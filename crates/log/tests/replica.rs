@@ -1,4 +1,5 @@
 //! What replication and coordinators rest on: followers' appends, epochs, producers and transactions over restarts.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -122,10 +123,9 @@ fn duplicates_are_known_after_restart_and_truncation() {
         }
         settle(&dir);
         if clean {
-            dir.close(BrokerEpoch(1)).unwrap()
-        } else {
-            drop(dir)
+            dir.close(BrokerEpoch(1)).unwrap();
         }
+        drop(dir);
         let (dir, _) = on(&disk.after_kill(), manual());
         let log = dir.log(id(0), "t", small()).unwrap();
         for back in 1..=5 {
@@ -214,10 +214,9 @@ fn aborted_transactions_are_listed() {
         };
         check(&log);
         if clean {
-            dir.close(BrokerEpoch(1)).unwrap()
-        } else {
-            drop(dir)
+            dir.close(BrokerEpoch(1)).unwrap();
         }
+        drop(dir);
         let disk = disk.after_kill();
         if damaged {
             let path = root()

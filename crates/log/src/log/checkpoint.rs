@@ -43,7 +43,9 @@ impl Log {
                 .filter(|s| s.base_offset <= state.written.segment_base)
                 .filter(|s| {
                     let complete = s.base_offset < state.written.segment_base;
-                    s.index.as_ref().is_some_and(|index| complete || index.has_unpersisted())
+                    s.index
+                        .as_ref()
+                        .is_some_and(|index| complete || index.has_unpersisted())
                 })
                 .map(|s| s.base_offset)
                 .collect::<Vec<_>>()
@@ -54,7 +56,12 @@ impl Log {
         }
         let mut state = self.state.lock();
         let staged = self.stage_state_file(&state)?;
-        let due = state.bytes_since_snapshot >= if closing { SNAPSHOT_CLOSING_BYTES } else { SNAPSHOT_EVERY_BYTES };
+        let due = state.bytes_since_snapshot
+            >= if closing {
+                SNAPSHOT_CLOSING_BYTES
+            } else {
+                SNAPSHOT_EVERY_BYTES
+            };
         let settled = state.written.offset == state.log_end || !closing;
         if due && settled {
             self.write_snapshot(&mut state)?;

@@ -15,8 +15,6 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// Where a scan is.
 struct Scan {
     at: LogPosition,
-    /// Below this offset everything was fsynced.
-    trusted: Offset,
     epoch: LeaderEpoch,
     file_size: u64,
 }
@@ -50,7 +48,6 @@ impl Log {
         let mut at = first.0;
         let mut scan = Scan {
             at: first.1,
-            trusted,
             epoch: LeaderEpoch::NONE,
             file_size: 0,
         };
@@ -198,10 +195,9 @@ impl Log {
             if let Some(segment) = state.segments.get_mut(at) {
                 segment.note(header.last_offset(), len, header.max_timestamp, interval);
             }
-            if header.next_offset() > scan.trusted
-                && state
-                    .epochs
-                    .assign(header.partition_leader_epoch, header.base_offset)
+            if state
+                .epochs
+                .observe(header.partition_leader_epoch, header.base_offset)
             {
                 state.epochs_dirty = true;
             }

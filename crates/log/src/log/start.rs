@@ -63,7 +63,9 @@ impl Log {
 
     /// Once the staged file is synced: it takes the old one's place, unless a newer one did meanwhile.
     pub(crate) fn publish_state_file(&self, staged: &Staged) -> Result<(), LogError> {
-        let Staged(Some((version, epochs))) = staged else { return Ok(()) };
+        let Staged(Some((version, epochs))) = staged else {
+            return Ok(());
+        };
         let _io = self.io.lock();
         let mut state = self.state.lock();
         if state.state_file_version != *version || !matches!(state.phase, Phase::Open) {

@@ -25,6 +25,9 @@ fn header(id: i64, epoch: i16, sequence: i32, count: i32, base_offset: Offset) -
     }
 }
 
+/// ((epoch, first sequence, records), (offset, whether a duplicate) or the error).
+type Step = ((i16, i32, i32), Result<(Offset, bool), ErrorCode>);
+
 /// Offset of the append, or of the first time, or the error's code.
 fn append(
     producers: &mut Producers,
@@ -50,7 +53,7 @@ fn append(
 fn idempotence() {
     use ErrorCode::{InvalidProducerEpoch, OutOfOrderSequenceNumber};
     let (mut producers, mut at) = (Producers::default(), 0);
-    let steps: &[((i16, i32, i32), Result<(Offset, bool), ErrorCode>)] = &[
+    let steps: &[Step] = &[
         // An unknown producer may start anywhere.
         ((3, 40, 2), Ok((0, false))),
         ((3, 40, 2), Ok((0, true))),
@@ -186,5 +189,5 @@ fn damaged_snapshots_are_refused() {
         changed[at] ^= 0x10;
         assert_eq!(decode_snapshot(&changed), None, "bit at {at}");
     }
-    assert_eq!(decode_snapshot(&vec![0; 100]), None);
+    assert_eq!(decode_snapshot(&[0; 100]), None);
 }

@@ -1,0 +1,66 @@
+//! What lies in a data directory: partitions by their directories' names, leftovers of deletions, the last checkpoint.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strom_types::TopicIdPartition;
+
+use super::checkpoint_file::{CHECKPOINT_BYTES_MAX, CHECKPOINT_FILE, Checkpoint};
+use super::{PARTITION_METADATA, TRASH_SUFFIX};
+use crate::error::LogError;
+use crate::storage::{Storage, read_file};
+
+const PARTITION_METADATA_BYTES_MAX: u64 = 4 << 10;
+
+pub(super) type Partitions = HashMap<TopicIdPartition, Option<Arc<str>>>;
+
+/// Partitions by their directories' names, and what earlier deletions left behind.
+pub(super) fn list_partitions(
+    storage: &dyn Storage,
+    path: &Path,
+) -> Result<(Partitions, Vec<PathBuf>), LogError> {
+    let mut partitions = HashMap::new();
+    let mut trash = Vec::new();
+    for entry in storage
+        .list(path)
+        .map_err(|error| LogError::io("list", path, error))?
+    {
+        if !entry.is_dir {
+            continue;
+        }
+        if entry.name.ends_with(TRASH_SUFFIX) {
+            trash.push(path.join(entry.name));
+        } else if let Ok(id) = entry.name.parse() {
+            partitions.insert(id, None);
+        }
+    }
+    Ok((partitions, trash))
+}
+
+/// The checkpoint, and whether it ought to be there and is not.
+pub(super) fn read_checkpoint(
+    storage: &dyn Storage,
+    path: &Path,
+    needed: bool,
+) -> Result<(Checkpoint, bool), LogError> {
+    let path = path.join(CHECKPOINT_FILE);
+    let bytes = read_file(storage, &path, CHECKPOINT_BYTES_MAX)
+        .map_err(|error| LogError::io("read", &path, error))?;
+    let checkpoint = bytes.as_deref().map(Checkpoint::decode);
+    let lost = matches!(checkpoint, Some(None)) && needed;
+    if lost {
+        tracing::warn!(path = %path.display(), "the log checkpoint is damaged: every log is checked in full");
+    }
+    Ok((checkpoint.flatten().unwrap_or_default(), lost))
+}
+
+/// The topic's name in a partition's own file; `None` when it is missing or damaged.
+pub(super) fn read_topic(storage: &dyn Storage, path: &Path, id: TopicIdPartition) -> Option<Arc<str>> {
+    let path = path.join(id.to_string()).join(PARTITION_METADATA);
+    let bytes = read_file(storage, &path, PARTITION_METADATA_BYTES_MAX).ok()??;
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let topic = text.lines().find_map(|line| line.strip_prefix("topic: "))?;
+    strom_types::validate_topic_name(topic).ok()?;
+    Some(topic.into())
+}
