@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup run cluster test lint fmt doc bench compat sim clean
+.PHONY: help setup run cluster image test lint fmt doc bench compat clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -13,11 +13,15 @@ setup: ## Install what building needs, and build RocksDB once for this machine
 run: setup ## Build and start a standalone node on 127.0.0.1:9092
 	@echo "building strom (release; the first time takes some minutes)"
 	@cargo build --release --locked --bin strom
-	@target/release/strom standalone
+	@target/release/strom standalone --data-dir data/standalone
 
 cluster: setup ## Build and start controllers, brokers and gateways as separate processes
 	@cargo build --release --locked --bin strom
 	@scripts/cluster up --dir data/cluster
+
+image: setup ## Build the container image strom:latest (BASE_IMAGE=… for another base)
+	@cargo build --release --locked --bin strom
+	docker build -f deploy/Dockerfile -t strom:latest $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) target/release
 
 test: setup ## Run every test
 	@scripts/test

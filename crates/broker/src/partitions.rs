@@ -273,7 +273,12 @@ impl Partitions {
             dynamic_default: &default,
             static_broker: self.config.settings.static_layer(),
         };
-        Arc::new(TopicConfig::resolve(&own, layers))
+        // The mode is fixed by the topic's own key at its creation: eligibility after a crash hangs on it.
+        let durability = match image.is_page_cache_topic(topic) {
+            true => ConfigDurability::PageCache,
+            false => ConfigDurability::Durable,
+        };
+        Arc::new(TopicConfig { durability, ..TopicConfig::resolve(&own, layers) })
     }
 }
 

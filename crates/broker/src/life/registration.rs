@@ -82,6 +82,6 @@ pub(crate) async fn register(
 fn is_final(code: ErrorCode) -> bool {
     matches!(
         code,
-        ErrorCode::InconsistentClusterId | ErrorCode::InvalidRequest | ErrorCode::BrokerIdNotRegistered
+        ErrorCode::InconsistentClusterId | ErrorCode::InvalidRequest | ErrorCode::InvalidRegistration
     )
 }
