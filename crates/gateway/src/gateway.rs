@@ -22,7 +22,7 @@ pub(crate) struct Gateway {
     metadata: MetadataCache,
     controller: ControllerClient,
     brokers: Brokers,
-    sessions: FetchSessions,
+    sessions: Arc<FetchSessions>,
     topic_creation: TopicCreation,
     idle_keys: IdleKeys,
     metrics: Metrics,
@@ -46,9 +46,11 @@ impl Gateway {
     pub(crate) fn new(parts: Parts) -> Self {
         let units = parts.config.request_memory_bytes / MEMORY_UNIT_BYTES;
         let units = u32::try_from(units).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 3);
+        let sessions = Arc::new(FetchSessions::new(parts.config.fetch_sessions_max));
+        parts.metrics.watch_sessions(sessions.clone());
         Gateway {
             apis: api::table(),
-            sessions: FetchSessions::new(parts.config.fetch_sessions_max),
+            sessions,
             limits: parts.config.connection_limits(),
             request_memory: Arc::new(Semaphore::new(units as usize)),
             request_memory_units: units,

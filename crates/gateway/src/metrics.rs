@@ -17,6 +17,7 @@ use strom_types::Mono;
 use tracing::warn;
 
 use crate::api::Failure;
+use crate::fetch_sessions::FetchSessions;
 use crate::net::{Closed, ConnectionCounts};
 
 /// At most one line of bad input is logged in this time.
@@ -47,6 +48,7 @@ struct Inner {
     closed: Family<Reason, Counter>,
     refused: Counter,
     connections: OnceLock<ConnectionCounts>,
+    sessions: OnceLock<Arc<FetchSessions>>,
 }
 
 fn buckets() -> Histogram {
@@ -64,6 +66,7 @@ impl Metrics {
             closed: Family::default(),
             refused: Counter::default(),
             connections: OnceLock::new(),
+            sessions: OnceLock::new(),
         });
         registry.register(|registry| {
             registry.register(
@@ -101,7 +104,7 @@ impl Metrics {
                 "Connections refused because too many were open",
                 inner.refused.clone(),
             );
-            registry.register_collector(Box::new(OpenConnections(inner.clone())));
+            registry.register_collector(Box::new(Held(inner.clone())));
         });
         Metrics { inner }
     }
@@ -109,6 +112,11 @@ impl Metrics {
     pub(crate) fn watch_connections(&self, counts: ConnectionCounts) {
         // Set once, when the listeners start.
         let _ = self.inner.connections.set(counts);
+    }
+
+    pub(crate) fn watch_sessions(&self, sessions: Arc<FetchSessions>) {
+        // Set once, when the gateway is made.
+        let _ = self.inner.sessions.set(sessions);
     }
 
     pub(crate) fn request(&self, key: ApiKey, took: Duration, bytes: usize) {
@@ -168,28 +176,40 @@ impl Metrics {
     }
 }
 
-struct OpenConnections(Arc<Inner>);
+/// What is counted when it is asked for.
+struct Held(Arc<Inner>);
 
-impl std::fmt::Debug for OpenConnections {
+impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OpenConnections")
+        f.write_str("Held")
     }
 }
 
-impl prometheus_client::collector::Collector for OpenConnections {
+impl prometheus_client::collector::Collector for Held {
     fn encode(
         &self,
         mut encoder: prometheus_client::encoding::DescriptorEncoder<'_>,
     ) -> Result<(), std::fmt::Error> {
-        let open = self.0.connections.get().map_or(0, ConnectionCounts::open);
-        let gauge = ConstGauge::new(open as i64);
-        let encoder = encoder.encode_descriptor(
-            "kafka_server_socket_server_metrics_connection_count",
-            "Open client connections",
-            None,
-            prometheus_client::metrics::MetricType::Gauge,
-        )?;
-        prometheus_client::encoding::EncodeMetric::encode(&gauge, encoder)
+        let connections = self.0.connections.get().map_or(0, ConnectionCounts::open);
+        let sessions = self.0.sessions.get().map_or(0, |sessions| sessions.len());
+        for (name, help, held) in [
+            (
+                "kafka_server_socket_server_metrics_connection_count",
+                "Open client connections",
+                connections,
+            ),
+            (
+                "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+                "Fetch sessions of clients",
+                sessions,
+            ),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(held).unwrap_or(i64::MAX));
+            let kind = prometheus_client::metrics::MetricType::Gauge;
+            let encoder = encoder.encode_descriptor(name, help, None, kind)?;
+            prometheus_client::encoding::EncodeMetric::encode(&gauge, encoder)?;
+        }
+        Ok(())
     }
 }
 

@@ -169,6 +169,7 @@ fn succeeded(call: &Call, topic: &v1::NewTopic, created: &v1::CreateTopicResult)
     CreatableTopicResult {
         name: text(&topic.name),
         topic_id: id.0,
+        error_message: None,
         num_partitions: created.partitions,
         replication_factor: i16::try_from(created.replication_factor).unwrap_or(-1),
         configs: Some(configs(call, topic, id)),

@@ -197,3 +197,6 @@ pub(crate) fn start(
         reply: (api.start)(call, body),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,25 +72,35 @@ pub(super) async fn create_missing(call: &Call, names: &[&str]) -> BTreeMap<Stri
     let deadline = Deadline::after(CREATION_TIMEOUT);
     let creation = call.gateway.topic_creation();
     let claims: Vec<Claim<'_>> = missing.iter().filter_map(|name| creation.claim(name)).collect();
-    let refused = create(call, &image, &claims, deadline).await;
+    let mut waiting = missing.clone();
+    let refused = match create(call, &image, &claims, deadline).await {
+        Some(refused) => refused,
+        None => {
+            // Clients come again, and so does this; only what others are creating is worth waiting for.
+            for claim in &claims {
+                waiting.remove(claim.name.as_str());
+            }
+            BTreeMap::new()
+        }
+    };
     drop(claims);
+    waiting.retain(|name| !refused.contains_key(*name));
     wait_until(call, deadline.left(), |image| {
-        missing
-            .iter()
-            .all(|name| refused.contains_key(*name) || image.topic_by_name(name).is_some())
+        waiting.iter().all(|name| image.topic_by_name(name).is_some())
     })
     .await;
     refused
 }
 
+/// Calls the controllers for the claimed topics. `None` when nothing is known of their creation.
 async fn create(
     call: &Call,
     image: &Image,
     claims: &[Claim<'_>],
     deadline: Deadline,
-) -> BTreeMap<String, ErrorCode> {
+) -> Option<BTreeMap<String, ErrorCode>> {
     if claims.is_empty() {
-        return BTreeMap::new();
+        return Some(BTreeMap::new());
     }
     let config = call.gateway.config();
     let request = v1::CreateTopicsRequest {
@@ -114,12 +124,11 @@ async fn create(
         Ok(reply) => {
             let refused = refusals(&reply);
             visible(call, deadline, reply.metadata_offset).await;
-            refused
+            Some(refused)
         }
         Err(error) => {
-            // Clients come again, and so does this.
             debug!(%error, topics = claims.len(), "automatic creation of topics failed");
-            BTreeMap::new()
+            None
         }
     }
 }
