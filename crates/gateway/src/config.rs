@@ -75,9 +75,7 @@ impl GatewayConfig {
 
 fn request_memory() -> usize {
     let info = rustix::system::sysinfo();
-    let total = u64::try_from(info.totalram)
-        .unwrap_or(0)
-        .saturating_mul(u64::from(info.mem_unit));
+    let total = info.totalram.saturating_mul(info.mem_unit.into());
     let share = usize::try_from(total).unwrap_or(usize::MAX) / REQUEST_MEMORY_SHARE;
     share.clamp(REQUEST_MEMORY_MIN, REQUEST_MEMORY_MAX)
 }

@@ -50,7 +50,7 @@ async fn handle(call: Call, request: DescribeLogDirsRequest) -> DescribeLogDirsR
         };
         match answer {
             Ok(reply) => {
-                let directories = reply.directories.into_iter();
+                let directories = reply.directories.iter();
                 response
                     .results
                     .extend(directories.map(|directory| result(&image, &prefix, directory)));
@@ -93,7 +93,7 @@ async fn describe(
         .await
 }
 
-fn result(image: &Image, prefix: &str, directory: v1::LogDirDescription) -> DescribeLogDirsResult {
+fn result(image: &Image, prefix: &str, directory: &v1::LogDirDescription) -> DescribeLogDirsResult {
     let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     for hosted in &directory.partitions {
         let key = hosted

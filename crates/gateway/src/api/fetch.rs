@@ -78,7 +78,7 @@ async fn handle(call: &Call, request: FetchRequest) -> FetchResponse {
         terms.max_wait_ms
     };
     ask(&fetch, &terms, max_wait_ms, shares, &mut replies).await;
-    respond(call, &image, fetch, replies)
+    respond(call, &image, &fetch, replies)
 }
 
 fn terms(call: &Call, request: &FetchRequest) -> Terms {
@@ -287,14 +287,14 @@ fn failed(partition_index: i32, code: ErrorCode) -> PartitionData {
 fn respond(
     call: &Call,
     image: &Image,
-    fetch: SessionFetch,
+    fetch: &SessionFetch,
     replies: Vec<Option<PartitionData>>,
 ) -> FetchResponse {
     let answered = fetch.wants.iter().zip(replies).map(|(want, reply)| {
         let reply = reply.unwrap_or_else(|| failed(want.key.partition, ErrorCode::RequestTimedOut));
         (want.key.clone(), reply)
     });
-    let news = call.gateway.sessions().filter(&fetch, answered.collect());
+    let news = call.gateway.sessions().filter(fetch, answered.collect());
     let mut response = FetchResponse {
         session_id: fetch.session_id,
         ..Default::default()
@@ -305,7 +305,7 @@ fn respond(
     for (key, data) in news {
         match response.responses.last_mut() {
             Some(topic) if topic.topic_id == key.topic_id.0 && topic.topic == key.topic => {
-                topic.partitions.push(data)
+                topic.partitions.push(data);
             }
             _ => response.responses.push(FetchableTopicResponse {
                 topic: key.topic,

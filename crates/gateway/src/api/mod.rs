@@ -61,6 +61,9 @@ pub(crate) enum Order {
     Pipelined,
 }
 
+/// Takes a request whose header has been read.
+type Handler = fn(Call, Decoder) -> Start;
+
 /// One served API.
 pub(crate) struct Api {
     pub key: ApiKey,
@@ -69,12 +72,12 @@ pub(crate) struct Api {
     /// The oldest version that is advertised; lower than served only for Produce (KAFKA-18659).
     pub advertised_min: i16,
     pub order: Order,
-    pub start: fn(Call, Decoder) -> Start,
+    pub start: Handler,
 }
 
 impl Api {
     /// All of Kafka 4.3's stable versions.
-    fn new(key: ApiKey, order: Order, start: fn(Call, Decoder) -> Start) -> Self {
+    fn new(key: ApiKey, order: Order, start: Handler) -> Self {
         let versions = VersionRange {
             min: key.versions().min,
             max: key.latest_stable(),
@@ -99,7 +102,7 @@ pub(crate) fn table() -> Vec<Api> {
         },
         Api::new(ApiKey::Fetch, Pipelined, fetch::start),
     ];
-    let serial: &[(ApiKey, fn(Call, Decoder) -> Start)] = &[
+    let serial: &[(ApiKey, Handler)] = &[
         (ApiKey::AlterConfigs, alter_configs::start),
         (ApiKey::ApiVersions, api_versions::start),
         (ApiKey::CreatePartitions, create_partitions::start),

@@ -107,7 +107,7 @@ impl Listeners {
                         open.insert(broker.id, tokio::spawn(accept));
                     }
                     Err(error) => {
-                        warn!(broker = broker.id.get(), port, %error, "cannot open a broker's port")
+                        warn!(broker = broker.id.get(), port, %error, "cannot open a broker's port");
                     }
                 }
             }
@@ -140,7 +140,7 @@ impl Listeners {
                 Ok((stream, peer)) => {
                     let info = ConnectionInfo {
                         peer,
-                        listener: address.clone(),
+                        listener: address.as_reached(&stream),
                         broker,
                     };
                     if let Some(admission) = self.counts.admit(peer.ip()) {
@@ -176,7 +176,7 @@ impl Listeners {
         self.gateway.metrics().connection_closed(&closed);
         match closed {
             Closed::EndOfStream | Closed::Io(_) | Closed::Idle => {
-                debug!(%peer, reason = %closed, "connection closed")
+                debug!(%peer, reason = %closed, "connection closed");
             }
             _ => {
                 let now = self.gateway.clock().mono();

@@ -157,7 +157,10 @@ async fn leaving_alone_or_in_a_batch() {
     assert_eq!(members, [("m-1", None, 25), ("", Some("i-2"), 25)]);
 }
 
-fn commit(topics: Vec<(ByteStr, uuid::Uuid, Vec<(i32, &'static str)>)>) -> OffsetCommitRequest {
+/// Name or id, and partitions with their metadata.
+type Committed = (ByteStr, uuid::Uuid, Vec<(i32, &'static str)>);
+
+fn commit(topics: Vec<Committed>) -> OffsetCommitRequest {
     let partition =
         |(index, metadata): (i32, &'static str)| offset_commit_request::OffsetCommitRequestPartition {
             partition_index: index,
