@@ -52,13 +52,12 @@ pub(super) struct Writer {
     outcomes: mpsc::UnboundedSender<Outcome>,
     sink: Arc<dyn AckSink>,
     open: OpenBatch,
+    /// Empty after a flush, unless the rest of an append was refused: nothing may be written before that.
     queue: VecDeque<Write>,
     next_place: usize,
     in_flight: BTreeMap<usize, InFlight>,
     /// Places whose acknowledgement failed although the records are in the log.
     uncertain: BTreeSet<usize>,
-    /// The rest of an append was refused, and nothing may be written before it.
-    blocked: bool,
     retry_at: Option<Mono>,
 }
 
@@ -95,7 +94,6 @@ impl Writer {
             next_place: 0,
             in_flight: BTreeMap::new(),
             uncertain: BTreeSet::new(),
-            blocked: false,
             retry_at: None,
         };
         (writer, receiver)
@@ -151,13 +149,10 @@ impl Writer {
         let now = self.partition.clock().mono();
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
-            self.blocked = false;
             self.look_after_uncertain();
         }
-        if !self.blocked {
-            self.append_queue();
-        }
-        if self.retry_at.is_none() && (self.blocked || !self.uncertain.is_empty()) {
+        self.append_queue();
+        if self.retry_at.is_none() && !(self.queue.is_empty() && self.uncertain.is_empty()) {
             self.retry_at = Some(now + RETRY_PAUSE);
         }
     }
@@ -195,7 +190,6 @@ impl Writer {
                 }
                 Err(error) if write.continues => {
                     debug!(partition = self.partition.key().partition, %error, "the rest of an append must wait");
-                    self.blocked = true;
                     return self.queue.push_front(write);
                 }
                 Err(error) => self.refuse_append(write, error),
