@@ -114,9 +114,6 @@ impl Node {
 
     async fn bind(&self) -> Result<Sockets, NodeError> {
         let mut kafka = Vec::new();
-        let broker_ports = u16::try_from(self.plan.settings.int("strom.kafka.broker.ports"))
-            .ok()
-            .filter(|p| *p > 0);
         for listener in &self.plan.listeners.clients {
             let address = listener.bind.to_string();
             let socket = bind(&address).await?;

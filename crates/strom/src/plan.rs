@@ -31,6 +31,8 @@ pub(crate) enum PlanError {
     Missing { key: &'static str, role: &'static str },
     #[error("strom.controller.bootstrap: {0:?} is not of the form ID@ADDRESS")]
     Voter(String),
+    #[error("strom.kafka.broker.ports: {0:?} is not of the form PORT or LISTENER:PORT")]
+    BrokerPorts(String),
     #[error("process.roles: there is no role {0:?}; the roles are controller, broker and gateway")]
     Role(String),
     #[error("strom.grpc.listener: {0}")]
@@ -60,6 +62,41 @@ pub(crate) struct Plan {
     /// Where others reach this process's gRPC listener.
     pub grpc_advertised: Option<String>,
     pub listeners: Listeners,
+    pub broker_ports: BrokerPorts,
+}
+
+/// On which ports a gateway serves each broker id, by listener.
+#[derive(Debug, Default)]
+pub(crate) struct BrokerPorts {
+    by_listener: Vec<(Option<String>, u16)>,
+}
+
+impl BrokerPorts {
+    fn parse(settings: &Settings) -> Result<Self, PlanError> {
+        let parse = |entry: String| {
+            let (listener, port) = match entry.split_once(':') {
+                Some((listener, port)) => (Some(listener.to_ascii_uppercase()), port),
+                None => (None, entry.as_str()),
+            };
+            let port = port.parse().map_err(|_| PlanError::BrokerPorts(entry.clone()))?;
+            Ok((listener, port))
+        };
+        let by_listener = settings
+            .list("strom.kafka.broker.ports")
+            .into_iter()
+            .map(parse)
+            .collect::<Result<_, _>>()?;
+        Ok(BrokerPorts { by_listener })
+    }
+
+    /// The port of broker id 0 on this listener; those of the others follow.
+    pub(crate) fn of(&self, listener: &str) -> Option<u16> {
+        let matches = |name: &Option<String>| name.as_deref().is_none_or(|name| name == listener);
+        self.by_listener
+            .iter()
+            .find(|(name, _)| matches(name))
+            .map(|(_, port)| *port)
+    }
 }
 
 impl Plan {
@@ -151,6 +188,7 @@ impl Plan {
             grpc: None,
             grpc_advertised: None,
             listeners: Listeners::default(),
+            broker_ports: BrokerPorts::parse(&settings)?,
             settings,
         };
         plan.take_roles()?;
