@@ -122,6 +122,20 @@ async fn submit(call: &Call, request: ProduceRequest) -> Pending {
             partition_responses: replies,
         });
     }
+    let sent = send(&head, shares, &mut response).await;
+    Pending {
+        response,
+        sent,
+        wait_max,
+    }
+}
+
+/// Puts each share on its broker's lane; what cannot be sent is answered at once.
+async fn send(
+    head: &ProduceHead,
+    shares: BTreeMap<BrokerId, (Broker, Share)>,
+    response: &mut ProduceResponse,
+) -> Vec<Sent> {
     let mut sent = Vec::with_capacity(shares.len());
     for (broker, share) in shares.into_values() {
         let head = ProduceHead {
@@ -133,14 +147,10 @@ async fn submit(call: &Call, request: ProduceRequest) -> Pending {
                 call: reply,
                 slots: share.slots,
             }),
-            Err(error) => fill(&mut response, &share.slots, lane_code(&error)),
+            Err(error) => fill(response, &share.slots, lane_code(&error)),
         }
     }
-    Pending {
-        response,
-        sent,
-        wait_max,
-    }
+    sent
 }
 
 /// What makes the whole request wrong.
