@@ -122,7 +122,7 @@ impl Node {
                 name: listener.name.clone(),
                 socket,
                 advertised,
-                broker_ports,
+                broker_ports: self.plan.broker_ports.of(&listener.name),
             });
         }
         let admin = bind(

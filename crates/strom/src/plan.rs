@@ -73,7 +73,7 @@ pub(crate) struct BrokerPorts {
 
 impl BrokerPorts {
     fn parse(settings: &Settings) -> Result<Self, PlanError> {
-        let parse = |entry: String| {
+        let parse = |entry: String| -> Result<_, PlanError> {
             let (listener, port) = match entry.split_once(':') {
                 Some((listener, port)) => (Some(listener.to_ascii_uppercase()), port),
                 None => (None, entry.as_str()),
