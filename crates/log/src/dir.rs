@@ -4,6 +4,7 @@ mod caches;
 pub(crate) mod checkpoint_file;
 mod closing;
 mod contents;
+pub(crate) mod epoch_journal;
 mod housekeeping;
 mod meta;
 mod rounds;
@@ -31,6 +32,7 @@ use checkpoint_file::{
     CHECKPOINT_BYTES_MAX, Checkpoint, HIGH_WATERMARK_FILE, decode_high_watermarks, encode_high_watermarks,
 };
 use contents::{Partitions, list_partitions, read_checkpoint};
+use epoch_journal::EpochJournal;
 use housekeeping::Housekeeper;
 use meta::Meta;
 use rounds::{Flusher, Writer};
@@ -65,6 +67,7 @@ struct Inner {
     checkpoint: Mutex<Checkpoint>,
     on_disk: Mutex<Partitions>,
     trash_names: AtomicU64,
+    journal: Mutex<EpochJournal>,
     /// The checkpoint in memory has something that the file lacks.
     checkpoint_stale: AtomicBool,
 }
@@ -96,6 +99,7 @@ impl LogDir {
         let meta = Meta::open(&*storage, path, config.cluster_id.as_deref(), config.node_id)?;
         let marker = meta::take_clean_marker(&*storage, path)?;
         let (on_disk, trash) = list_partitions(&*storage, path)?;
+        let journal = EpochJournal::read(&*storage, path)?;
         let (checkpoint, lost) = read_checkpoint(&*storage, path, !on_disk.is_empty())?;
         let clean_epoch = marker
             .filter(|(_, seq)| *seq == checkpoint.seq && !lost)
@@ -116,6 +120,7 @@ impl LogDir {
             checkpoint: Mutex::new(checkpoint),
             on_disk: Mutex::new(on_disk),
             trash_names: AtomicU64::new(0),
+            journal: Mutex::new(journal),
             checkpoint_stale: AtomicBool::new(false),
         });
         inner.writer.check_space(false);
@@ -201,6 +206,17 @@ impl LogDir {
             .get(&id)
             .cloned()
             .filter(|_| exists);
+        let journaled = if exists {
+            self.inner
+                .journal
+                .lock()
+                .starts
+                .get(&id)
+                .cloned()
+                .unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         let lazily = self.clean_epoch.is_some();
         let log = Log::new(
             id,
@@ -208,6 +224,7 @@ impl LogDir {
             self.shared.clone(),
             config,
             entry.clone().filter(|_| lazily),
+            journaled,
         );
         if exists && !(lazily && entry.is_some()) {
             match log.recover(entry.as_ref()) {
@@ -238,6 +255,7 @@ impl LogDir {
         let log = self.inner.logs.write().remove(&id);
         let known = self.inner.on_disk.lock().remove(&id).is_some();
         self.inner.checkpoint.lock().logs.remove(&id);
+        self.inner.journal.lock().starts.remove(&id);
         match log {
             Some(log) => log.delete(&trash)?,
             None if known => {
@@ -252,29 +270,30 @@ impl LogDir {
         Ok(())
     }
 
-    /// [`Log::assign_epoch_start`] for many logs at the price of two syncs: each log's start offset, or its own error.
+    /// [`Log::assign_epoch_start`] for many logs at the price of one: each log's start offset, or its own error.
     pub fn assign_epoch_starts(
         &self,
         logs: &[(Arc<Log>, LeaderEpoch)],
     ) -> Result<Vec<Result<Offset, AppendError>>, LogError> {
         self.shared.check_alive()?;
-        let staged: Vec<_> = logs
-            .iter()
-            .map(|(log, epoch)| log.stage_epoch_start(*epoch))
-            .collect();
-        self.shared.sync_all()?;
+        // Held over the write, so that a later call's entries never reach the disk before an earlier one's.
+        let mut journal = self.inner.journal.lock();
+        journal.seq += 1;
         let mut starts = Vec::with_capacity(logs.len());
-        for ((log, _), staged) in logs.iter().zip(staged) {
-            starts.push(match staged {
-                Ok((start, staged)) => log
-                    .publish_state_file(&staged)
-                    .map(|()| start)
-                    .map_err(AppendError::from),
-                Err(error) => Err(error),
-            });
+        for (log, epoch) in logs {
+            let noted = log.note_journaled_epoch(*epoch, journal.seq);
+            starts.push(noted.map(|(start, entries)| {
+                if !entries.is_empty() {
+                    journal.starts.insert(log.id(), entries);
+                }
+                start
+            }));
         }
-        self.shared.sync_all()?;
-        Ok(starts)
+        let written = journal.write(&*self.shared.storage, &self.shared.path);
+        if written.is_err() {
+            logs.iter().for_each(|(log, _)| log.journal_failed());
+        }
+        written.map(|()| starts)
     }
 
     /// Replaces the checkpoint of high watermarks. Not a promise: after a crash they may be older, never newer.

@@ -25,6 +25,11 @@ impl EpochCache {
         &self.0
     }
 
+    pub(crate) fn start_of(&self, epoch: LeaderEpoch) -> Option<Offset> {
+        let entry = self.0.iter().rev().find(|(known, _)| *known == epoch);
+        entry.map(|(_, start)| *start)
+    }
+
     /// The epoch that `offset` belongs to, as far as is known.
     pub(crate) fn epoch_at(&self, offset: Offset) -> LeaderEpoch {
         let next = self.0.partition_point(|(_, start)| *start <= offset);
@@ -117,16 +122,19 @@ pub(crate) struct StateFile {
     pub(crate) log_start: Option<Offset>,
     /// The log was emptied and begins anew here: older segments are leftovers.
     pub(crate) reset_at: Option<Offset>,
+    /// The directory's journal of epoch starts is included up to here.
+    pub(crate) journal_seq: u64,
 }
 
 impl StateFile {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut text = format!(
-            "{VERSION_LINE}\ncheckpoint-seq {}\nrecovery-cap {}\nlog-start {}\nreset-at {}\nepochs {}\n",
+            "{VERSION_LINE}\ncheckpoint-seq {}\nrecovery-cap {}\nlog-start {}\nreset-at {}\njournal-seq {}\nepochs {}\n",
             self.checkpoint_seq,
             self.recovery_cap.unwrap_or(-1),
             self.log_start.unwrap_or(-1),
             self.reset_at.unwrap_or(-1),
+            self.journal_seq,
             self.epochs.0.len()
         );
         for (epoch, start) in &self.epochs.0 {
@@ -154,6 +162,7 @@ impl StateFile {
         let recovery_cap: Offset = number(lines.next(), "recovery-cap")?;
         let log_start: Offset = number(lines.next(), "log-start")?;
         let reset_at: Offset = number(lines.next(), "reset-at")?;
+        let journal_seq = number(lines.next(), "journal-seq")?;
         let count: usize = number(lines.next(), "epochs")?;
         let mut entries: Vec<(LeaderEpoch, Offset)> = Vec::new();
         for line in lines {
@@ -173,6 +182,7 @@ impl StateFile {
             recovery_cap: (recovery_cap >= 0).then_some(recovery_cap),
             log_start: (log_start >= 0).then_some(log_start),
             reset_at: (reset_at >= 0).then_some(reset_at),
+            journal_seq,
         })
     }
 }
@@ -249,6 +259,7 @@ mod tests {
             recovery_cap: Some(3),
             log_start: None,
             reset_at: Some(0),
+            journal_seq: 6,
         };
         let bytes = file.encode();
         assert_eq!(StateFile::decode(&bytes), Some(file));

@@ -23,11 +23,13 @@ use strom_types::{LeaderEpoch, Offset, TopicIdPartition};
 use crate::config::LogConfig;
 use crate::dir::DirShared;
 use crate::dir::checkpoint_file::CheckpointEntry;
+use crate::dir::epoch_journal::EpochStart;
 use crate::error::LogError;
 use crate::producers::{AbortedTransaction, ProducerState};
 use crate::tail::Tail;
 
 pub(crate) use flush::FlushTicket;
+pub(crate) use open::wall_now;
 pub(crate) use state::{Amendment, LogState, Phase};
 
 /// A handle to one partition's log. Two locks: `io` serializes what changes files (the writer's round, truncation,
@@ -50,8 +52,9 @@ impl Log {
         dir: Arc<DirShared>,
         config: LogConfig,
         entry: Option<CheckpointEntry>,
+        journaled: Vec<EpochStart>,
     ) -> Arc<Self> {
-        let state = LogState::new(config, entry);
+        let state = LogState::new(config, entry, journaled);
         let path = dir.path.join(id.to_string());
         Arc::new_cyclic(|me| Log {
             id,

@@ -51,6 +51,14 @@ fn step(n: u64, dir: &LogDir, logs: &[Arc<Log>], promises: &mut [Promise]) -> Re
             let start = log.assign_epoch_start(LeaderEpoch(next)).map_err(|e| fail(&e))?;
             promise.epoch = Some((next, start));
         }
+        9 => {
+            let next = LeaderEpoch(epoch + 1);
+            let starts = dir
+                .assign_epoch_starts(&[(log.clone(), next)])
+                .map_err(|e| fail(&e))?;
+            let start = starts.into_iter().next().unwrap().map_err(|e| fail(&e))?;
+            promise.epoch = Some((next.get(), start));
+        }
         6 => dir.housekeep().map_err(|e| fail(&e))?,
         7 => {
             let to = log.log_end_offset() - 4;

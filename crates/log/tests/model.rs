@@ -17,6 +17,7 @@ enum Op {
     Append { count: i64, size: usize, shared: bool },
     Follow { batches: usize, count: i64, size: usize },
     NewEpoch,
+    NewEpochInJournal,
     Write,
     Flush,
     Housekeep,
@@ -36,6 +37,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (1..6usize, 1..4i64, 0..120usize)
             .prop_map(|(batches, count, size)| Op::Follow { batches, count, size }),
         1 => Just(Op::NewEpoch),
+        2 => Just(Op::NewEpochInJournal),
         5 => Just(Op::Write),
         4 => Just(Op::Flush),
         2 => Just(Op::Housekeep),
@@ -216,6 +218,16 @@ impl World {
                 self.epoch += 1;
                 self.note_epoch();
                 self.log.assign_epoch_start(LeaderEpoch(self.epoch)).unwrap();
+            }
+            Op::NewEpochInJournal => {
+                self.epoch += 1;
+                let end = self.end;
+                self.note_epoch();
+                let starts = self
+                    .dir()
+                    .assign_epoch_starts(&[(self.log.clone(), LeaderEpoch(self.epoch))]);
+                assert_eq!(starts.unwrap().remove(0).unwrap(), end);
+                assert_eq!(self.log.latest_epoch(), LeaderEpoch(self.epoch));
             }
             Op::Write => self.dir().write_round(),
             Op::Flush => self.dir().flush_round(),

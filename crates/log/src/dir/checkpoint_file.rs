@@ -23,6 +23,8 @@ pub(crate) struct CheckpointEntry {
     /// Everything before it was fsynced; after a clean stop it is the log's end.
     pub(crate) recovery: LogPosition,
     pub(crate) latest_epoch: LeaderEpoch,
+    /// The journal of epoch starts up to here is included.
+    pub(crate) journal_seq: u64,
     pub(crate) size_bytes: u64,
 }
 
@@ -44,8 +46,8 @@ impl Checkpoint {
             } = entry.recovery;
             let _ = writeln!(
                 text,
-                "{id} {} {} {offset} {segment_base} {position} {} {}",
-                entry.topic, entry.log_start, entry.latest_epoch, entry.size_bytes
+                "{id} {} {} {offset} {segment_base} {position} {} {} {}",
+                entry.topic, entry.log_start, entry.latest_epoch, entry.journal_seq, entry.size_bytes
             );
         }
         seal(text)
@@ -79,6 +81,7 @@ fn decode_entry(line: &str) -> Option<(TopicIdPartition, CheckpointEntry)> {
         position: fields.next()?.parse().ok()?,
     };
     let latest_epoch = LeaderEpoch(fields.next()?.parse().ok()?);
+    let journal_seq = fields.next()?.parse().ok()?;
     let size_bytes = fields.next()?.parse().ok()?;
     let sane = 0 <= log_start && 0 <= recovery.segment_base && recovery.segment_base <= recovery.offset;
     let entry = CheckpointEntry {
@@ -86,6 +89,7 @@ fn decode_entry(line: &str) -> Option<(TopicIdPartition, CheckpointEntry)> {
         log_start,
         recovery,
         latest_epoch,
+        journal_seq,
         size_bytes,
     };
     (sane && fields.next().is_none()).then_some((id, entry))
@@ -135,6 +139,7 @@ mod tests {
                 position: 1_000,
             },
             latest_epoch: LeaderEpoch(-1),
+            journal_seq: 4,
             size_bytes: 2_000,
         };
         let logs = [(id(1), entry.clone()), (id(2), entry)].into_iter().collect();

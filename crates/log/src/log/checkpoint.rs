@@ -80,6 +80,7 @@ impl Log {
             log_start: state.log_start,
             recovery: state.durable,
             latest_epoch: state.epochs.latest(),
+            journal_seq: state.journal_seq,
             size_bytes: state.segments.iter().map(|segment| segment.size).sum(),
         }
     }

@@ -49,6 +49,14 @@ impl Log {
             Amendment::default()
         };
         state.epochs = file.epochs;
+        state.journal_seq = file.journal_seq;
+        state
+            .journaled
+            .retain(|journaled| journaled.seq > file.journal_seq);
+        for journaled in &state.journaled {
+            state.epochs.assign(journaled.epoch, journaled.start);
+            state.journal_seq = journaled.seq;
+        }
         state.amendment = Amendment {
             seq: self.dir.seq(),
             ..amendment
@@ -100,7 +108,11 @@ impl Log {
             self.walk(state, from, end, |_, _, _, header, _| {
                 epochs.assign(header.partition_leader_epoch, header.base_offset);
             })?;
-            state.epochs_dirty = epochs != state.epochs;
+            // What the journal told last is newer than the newest batch, or known from it.
+            if let Some((epoch, start)) = state.epochs.entries().last() {
+                epochs.assign(*epoch, *start);
+            }
+            state.epochs_dirty = true;
             state.epochs = epochs;
         }
         // An epoch that begins right at the end was assigned before its first record: it stays. One beyond goes, from the
@@ -231,7 +243,7 @@ impl LogState {
     }
 }
 
-pub(super) fn wall_now() -> WallMs {
+pub(crate) fn wall_now() -> WallMs {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

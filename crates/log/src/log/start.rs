@@ -3,14 +3,17 @@
 use strom_types::{LeaderEpoch, Offset};
 
 use super::{Amendment, Log, LogState, Phase};
+use crate::dir::epoch_journal::EpochStart;
 use crate::epoch_cache::{EpochCache, STATE_FILE, StateFile};
 use crate::error::{AppendError, LogError};
 use crate::storage::{replace_file, write_all_at};
 
+/// Entries in the journal after which the state file is brought up to date.
+const JOURNALED_MAX: usize = 8;
 const STATE_FILE_STAGED: &str = "leader-epoch-checkpoint.staged";
 
 /// A new state file that waits for a sync beside the old one; `None` when none is needed.
-pub(crate) struct Staged(Option<(u64, EpochCache)>);
+pub(crate) struct Staged(Option<(u64, EpochCache, u64)>);
 
 impl Staged {
     pub(crate) fn is_some(&self) -> bool {
@@ -33,16 +36,40 @@ impl Log {
         Ok(start)
     }
 
-    /// First half of `LogDir::assign_epoch_starts`.
-    pub(crate) fn stage_epoch_start(&self, epoch: LeaderEpoch) -> Result<(Offset, Staged), AppendError> {
-        let _io = self.io.lock();
+    /// First half of `LogDir::assign_epoch_starts`: notes the start in memory, under the journal's sequence. A log that
+    /// has not been looked at since a clean stop stays so. Gives the start, and what the journal is to hold of this log.
+    pub(crate) fn note_journaled_epoch(
+        &self,
+        epoch: LeaderEpoch,
+        seq: u64,
+    ) -> Result<(Offset, Vec<EpochStart>), AppendError> {
         self.dir.check_alive()?;
-        let mut state = self.opened()?;
-        let start = self.note_epoch_start(&mut state, epoch)?;
-        if !state.segments.is_empty() {
-            self.ensure_dir(&mut state)?;
+        let mut state = self.state.lock();
+        let end = state.log_end;
+        let few = state.journaled.len() < JOURNALED_MAX;
+        let mut start = end;
+        match &mut state.phase {
+            Phase::Closed(entry) if entry.latest_epoch < epoch && few => entry.latest_epoch = epoch,
+            _ => {
+                self.ensure_open(&mut state)?;
+                let was_dirty = state.epochs_dirty;
+                start = self.note_epoch_start(&mut state, epoch)?;
+                // The journal keeps it: no need for a state file, unless that lacks too much.
+                state.epochs_dirty = was_dirty || !few;
+                state.checkpoint_dirty |= state.epochs_dirty;
+            }
         }
-        Ok((start, self.stage_state_file(&state)?))
+        if state.segments.is_empty() && !state.dir_exists {
+            return Ok((start, Vec::new()));
+        }
+        state.journaled.push(EpochStart { epoch, start, seq });
+        state.journal_seq = seq;
+        Ok((start, state.journaled.clone()))
+    }
+
+    /// When the journal could not be written, the state file has to do.
+    pub(crate) fn journal_failed(&self) {
+        self.state.lock().epochs_dirty = true;
     }
 
     /// Writes the new state file beside the old one, unsynced, if the epochs have changed: one sync serves many logs.
@@ -58,12 +85,16 @@ impl Log {
             write_all_at(&*file, &bytes, 0)
         };
         write().map_err(|error| LogError::io("write", &path, error))?;
-        Ok(Staged(Some((state.state_file_version, state.epochs.clone()))))
+        Ok(Staged(Some((
+            state.state_file_version,
+            state.epochs.clone(),
+            state.journal_seq,
+        ))))
     }
 
     /// Once the staged file is synced: it takes the old one's place, unless a newer one did meanwhile.
     pub(crate) fn publish_state_file(&self, staged: &Staged) -> Result<(), LogError> {
-        let Staged(Some((version, epochs))) = staged else {
+        let Staged(Some((version, epochs, journal_seq))) = staged else {
             return Ok(());
         };
         let _io = self.io.lock();
@@ -77,6 +108,7 @@ impl Log {
             .rename(&self.path.join(STATE_FILE_STAGED), &path)
             .map_err(|error| LogError::io("replace", &path, error))?;
         state.state_file_version += 1;
+        state.journaled.retain(|journaled| journaled.seq > *journal_seq);
         state.epochs_dirty = state.epochs != *epochs;
         Ok(())
     }
@@ -91,10 +123,7 @@ impl Log {
             state.epochs_dirty = true;
             state.checkpoint_dirty = true;
         }
-        Ok(state
-            .epochs
-            .end_offset_for(LeaderEpoch(epoch.get() - 1), end)
-            .map_or(end, |(_, start)| start))
+        Ok(state.epochs.start_of(epoch).unwrap_or(end))
     }
 
     /// DeleteRecords and retention: offsets below `offset` are gone, durably, when this returns; segments that lie
@@ -204,6 +233,7 @@ impl Log {
             if full { error } else { self.fail_dir(error) }
         })?;
         state.epochs_dirty = false;
+        state.journaled.clear();
         Ok(())
     }
 }
@@ -222,6 +252,7 @@ impl LogState {
             recovery_cap,
             log_start,
             reset_at,
+            journal_seq: self.journal_seq,
         }
     }
 }

@@ -8,6 +8,7 @@ use strom_types::Offset;
 
 use crate::config::LogConfig;
 use crate::dir::checkpoint_file::CheckpointEntry;
+use crate::dir::epoch_journal::EpochStart;
 use crate::epoch_cache::EpochCache;
 use crate::error::LogError;
 use crate::producers::Producers;
@@ -40,6 +41,10 @@ pub(crate) struct LogState {
     pub(crate) epochs: EpochCache,
     /// The epoch cache has entries that its file lacks.
     pub(crate) epochs_dirty: bool,
+    /// Its entries in the directory's journal of epoch starts that its state file lacks, oldest first.
+    pub(crate) journaled: Vec<EpochStart>,
+    /// The journal up to here is included in `epochs`.
+    pub(crate) journal_seq: u64,
     /// Counts rewrites of the state file.
     pub(crate) state_file_version: u64,
     pub(crate) producers: Producers,
@@ -79,7 +84,13 @@ pub(crate) struct Amendment {
 
 impl LogState {
     /// `entry` is what a clean stop left of the log.
-    pub(super) fn new(config: LogConfig, entry: Option<CheckpointEntry>) -> Self {
+    pub(super) fn new(config: LogConfig, entry: Option<CheckpointEntry>, journaled: Vec<EpochStart>) -> Self {
+        let entry = entry.map(|mut entry| {
+            if let Some(start) = journaled.last().filter(|start| start.seq > entry.journal_seq) {
+                entry.latest_epoch = entry.latest_epoch.max(start.epoch);
+            }
+            entry
+        });
         let end = entry.as_ref().map(|entry| entry.recovery).unwrap_or_default();
         LogState {
             config,
@@ -93,6 +104,8 @@ impl LogState {
             epochs: EpochCache::default(),
             epochs_dirty: false,
             state_file_version: 0,
+            journaled,
+            journal_seq: 0,
             producers: Producers::default(),
             segments: Vec::new(),
             tail: Tail::default(),
