@@ -229,7 +229,8 @@ fn cuts_committed(core: &Core, to: Offset) -> Option<Alarm> {
     )
 }
 
-/// F5. A log of which the leader has nothing any more, or that holds nothing at all, begins anew at the leader's start; a longer log the leader
+/// F5. A log of which the leader has nothing any more, or that holds nothing at all, begins anew at the leader's start;
+/// a longer log the leader
 /// cannot place is kept for the post-mortem (Kafka's "second case" would go on with it).
 fn on_out_of_range(core: &mut Core, leader_log_start: Offset, effects: &mut Vec<Effect>) -> Option<Alarm> {
     if !core.rules.restart_at_log_start {
