@@ -120,6 +120,7 @@ impl Fetcher {
                 }
                 () = self.wake.notified() => {
                     if !parts.shared.fetch_desk().follows_any(self.leader) {
+                        parts.shared.metrics().replica_lag(self.leader, 0);
                         return Ok(());
                     }
                 }
@@ -211,7 +212,7 @@ impl Session<'_> {
             self.parts.room.wait().await;
         }
         let (parts, leader) = (self.parts.clone(), self.leader);
-        let outcomes = if take::may_block(&message) {
+        let outcomes = if take::may_block(&parts, &message) {
             let taken = tokio::task::spawn_blocking(move || take_message(&parts, leader, message)).await;
             match taken {
                 Ok(outcomes) => outcomes?,

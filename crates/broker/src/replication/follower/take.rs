@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use strom_proto::convert::error_code;
 use strom_proto::splice::{Payload, Spliced};
-use strom_proto::v1::LeaderHead;
+use strom_proto::v1::{LeaderHead, LeaderPartition};
 use strom_types::{BrokerId, ErrorCode, TopicIdPartition};
 
 use super::super::Parts;
@@ -22,11 +22,18 @@ pub(super) struct Outcome {
     pub lag: i64,
 }
 
-/// Whether a message truncates a log or is a long piece of work.
-pub(super) fn may_block(message: &Spliced<LeaderHead>) -> bool {
+/// Whether a message truncates a log, moves its start, or is a long piece of work.
+pub(super) fn may_block(parts: &Parts, message: &Spliced<LeaderHead>) -> bool {
+    let moves_start = |part: &LeaderPartition| {
+        let key = wire::key(&part.topic_id, part.partition).ok();
+        let partition = key.and_then(|key| parts.partitions.get(key));
+        partition.is_some_and(|partition| partition.log().log_start_offset() < part.log_start_offset)
+    };
     message.payload.len() > INLINE_BYTES_MAX
         || message.head.partitions.iter().any(|part| {
-            part.diverging_epoch.is_some() || error_code(part.error) == ErrorCode::OffsetOutOfRange
+            part.diverging_epoch.is_some()
+                || error_code(part.error) == ErrorCode::OffsetOutOfRange
+                || (part.log_start_offset > 0 && moves_start(part))
         })
 }
 

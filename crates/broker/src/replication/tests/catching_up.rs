@@ -57,6 +57,30 @@ async fn broken_streams_are_opened_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn streams_go_over_tcp_too() {
+    let cluster = Cluster::start(Settings {
+        partitions: 4,
+        over_tcp: true,
+        ..Settings::default()
+    });
+    let mut writer = Writer::new();
+    for round in 0..100u8 {
+        for partition in 0..4u8 {
+            let leader = cluster.partition(1, i32::from(partition));
+            let value = vec![round; 100 << (3 * partition)];
+            writer.write(&leader, Acks::All, &value).unwrap();
+        }
+        if round == 50 {
+            cluster.node(1).replication.streams.break_all();
+        }
+    }
+    for _ in 0..400 {
+        writer.outcome().await.unwrap();
+    }
+    cluster.converge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_follower_goes_on_where_its_disk_ends() {
     let cluster = Cluster::start(Settings::default());
     let writer = Writer::new();

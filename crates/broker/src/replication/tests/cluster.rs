@@ -2,36 +2,27 @@
 //! controller accepts every ISR change that is due.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strom_client::{MetadataChange, Peers};
-use strom_log::{FaultStorage, LogDir, LogDirConfig, Storage};
-use strom_metadata::{Delta, Image};
-use strom_proto::splice::SplicedServer;
+use strom_log::{FaultStorage, LogDirConfig};
+use strom_metadata::Image;
 use strom_proto::v1::{self, metadata_record::Record};
 use strom_replication::{AlterPartitionResult, Event};
-use strom_runtime::{Clock, Shutdown, Sources};
-use strom_types::{BrokerEpoch, BrokerId, ErrorCode, MetadataOffset, TopicId, TopicIdPartition};
-use tokio::sync::Notify;
+use strom_types::{BrokerId, ErrorCode, MetadataOffset, TopicId, TopicIdPartition};
 use tokio::time::{Instant, interval, sleep};
+use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::Routes;
 
-use crate::config::BrokerConfig;
-use crate::log_events::LogEvents;
-use crate::metrics::Metrics;
+use super::node::Node;
 use crate::partition::Partition;
-use crate::partitions::Partitions;
-use crate::replication::{Parts, Replication};
-use crate::shared::{Note, Shared};
-use crate::write_room::WriteRoom;
+use crate::shared::Note;
 
 pub(super) const CLUSTER: &str = "the-cluster";
 const TOPIC: TopicId = TopicId::from_bytes([9; 16]);
-const LEASE: Duration = Duration::from_secs(3600);
 
 /// What differs between tests.
 #[derive(Clone)]
@@ -40,6 +31,8 @@ pub(super) struct Settings {
     pub(super) min_isr: i32,
     pub(super) log_dir: LogDirConfig,
     pub(super) topic_configs: Vec<(&'static str, &'static str)>,
+    /// Streams go over TCP instead of straight into the other broker.
+    pub(super) over_tcp: bool,
 }
 
 impl Default for Settings {
@@ -52,24 +45,9 @@ impl Default for Settings {
                 ..LogDirConfig::default()
             },
             topic_configs: Vec::new(),
+            over_tcp: false,
         }
     }
-}
-
-/// One life of a broker.
-pub(super) struct Node {
-    pub(super) id: BrokerId,
-    pub(super) epoch: BrokerEpoch,
-    pub(super) disk: FaultStorage,
-    pub(super) dir: Arc<LogDir>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) partitions: Arc<Partitions>,
-    pub(super) replication: Replication,
-    pub(super) peers: Peers,
-    /// What this broker has been told of the metadata.
-    applied: Arc<Mutex<Image>>,
-    applying: Mutex<()>,
-    stop: Shutdown,
 }
 
 /// Replication factor 3 on brokers 1, 2 and 3; each partition begins with broker 1 as leader and all in sync.
@@ -80,6 +58,8 @@ pub(super) struct Cluster {
 
 struct Inner {
     settings: Settings,
+    /// Listeners of brokers that are reached over TCP.
+    listeners: Mutex<BTreeMap<i32, TcpListener>>,
     image: Mutex<Image>,
     nodes: Mutex<BTreeMap<i32, Arc<Node>>>,
     /// Brokers that hear nothing of the metadata for now.
@@ -90,7 +70,7 @@ pub(super) fn key(partition: i32) -> TopicIdPartition {
     TopicIdPartition::new(TOPIC, partition)
 }
 
-fn endpoint(id: i32) -> String {
+pub(super) fn endpoint(id: i32) -> String {
     format!("local:broker-{id}")
 }
 
@@ -101,6 +81,7 @@ impl Cluster {
                 image: Mutex::new(Image::empty()),
                 nodes: Mutex::default(),
                 deaf: Mutex::default(),
+                listeners: Mutex::default(),
                 settings,
             }),
         };
@@ -122,7 +103,16 @@ impl Cluster {
                 value: Some((*value).into()),
             })
         }));
-        records.extend((1..=3).map(|id| broker_record(id, 1)));
+        records.extend((1..=3).map(|id| {
+            if cluster.inner.settings.over_tcp {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let endpoint = listener.local_addr().unwrap().to_string();
+                cluster.inner.listeners.lock().insert(id, listener);
+                broker_record(id, 1, endpoint)
+            } else {
+                broker_record(id, 1, endpoint(id))
+            }
+        }));
         records.extend((0..cluster.inner.settings.partitions).map(|partition| {
             Record::Partition(v1::PartitionRecord {
                 topic_id: Bytes::copy_from_slice(TOPIC.as_bytes()),
@@ -264,7 +254,7 @@ impl Cluster {
     /// Registers a broker anew, out of the ISRs, and starts it.
     pub(super) fn restart(&self, id: i32, disk: FaultStorage) {
         let epoch = i64::try_from(self.inner.image.lock().index.get()).unwrap() + 1;
-        self.publish(vec![broker_record(id, epoch)]);
+        self.publish(vec![broker_record(id, epoch, endpoint(id))]);
         self.change(|record| {
             if record.leader != id {
                 record.isr.retain(|member| *member != id);
@@ -283,6 +273,15 @@ impl Cluster {
                 other.peers.serve_local(&endpoint(id), node.routes());
                 node.peers.serve_local(&endpoint(other.id.get()), other.routes());
             }
+        }
+        if let Some(listener) = self.inner.listeners.lock().remove(&id) {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let server = tonic::transport::Server::builder()
+                .max_frame_size(1 << 20)
+                .add_routes(node.routes())
+                .serve_with_incoming(TcpListenerStream::new(listener));
+            tokio::spawn(server);
         }
         node.catch_up(&self.inner.image);
         let (cluster, of_node) = (self.clone(), node.clone());
@@ -379,108 +378,6 @@ impl Cluster {
     }
 }
 
-impl Node {
-    fn new(
-        id: i32,
-        epoch: i64,
-        disk: FaultStorage,
-        log_dir: &LogDirConfig,
-    ) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Note>) {
-        let settings = strom_runtime::config::load(&Sources::default()).unwrap();
-        let (broker, epoch) = (BrokerId(id), BrokerEpoch(epoch));
-        let config = BrokerConfig {
-            replica_lag_time_max: Duration::from_secs(2),
-            ..BrokerConfig::from_settings(&settings, broker, endpoint(id), "/data".into())
-        };
-        let metrics = Metrics::default();
-        let freed = Arc::new(Notify::new());
-        let events = LogEvents::new(freed.clone(), metrics.clone(), Shutdown::new());
-        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-        let log_dir = LogDirConfig {
-            node_id: id,
-            ..log_dir.clone()
-        };
-        let dir = LogDir::open_on(storage, Path::new("/data"), log_dir, events.clone()).unwrap();
-        let dir = Arc::new(dir);
-        let checkpointed = dir.high_watermarks().unwrap().into_iter().collect();
-        let (shared, notes) = Shared::new(Clock::system(), metrics, checkpointed);
-        shared.renew_lease(shared.clock().mono(), LEASE);
-        let room = WriteRoom::new(dir.clone(), freed, config.write_queue_bytes_max);
-        let partitions = Arc::new(Partitions::new(
-            Arc::new(config),
-            epoch,
-            dir.clone(),
-            shared.clone(),
-        ));
-        events.attach(partitions.clone());
-        let peers = Peers::new();
-        let applied = Arc::new(Mutex::new(Image::empty()));
-        let known = applied.clone();
-        let node = Node {
-            id: broker,
-            epoch,
-            disk,
-            dir,
-            replication: Replication::new(Parts {
-                id: broker,
-                epoch,
-                images: Arc::new(move || Arc::new(known.lock().clone())),
-                partitions: partitions.clone(),
-                shared: shared.clone(),
-                room,
-                peers: peers.clone(),
-            }),
-            shared,
-            partitions,
-            peers,
-            applied,
-            applying: Mutex::default(),
-            stop: Shutdown::new(),
-        };
-        (node, notes)
-    }
-
-    pub(super) fn routes(&self) -> Routes {
-        let mut routes = Routes::builder();
-        routes.add_service(SplicedServer(self.replication.clone()));
-        routes.routes()
-    }
-
-    fn catch_up(&self, newest: &Mutex<Image>) {
-        let _in_order = self.applying.lock();
-        let newest = newest.lock().clone();
-        let delta = {
-            let mut applied = self.applied.lock();
-            if newest.index <= applied.index {
-                return;
-            }
-            let delta = Arc::new(Delta::between(&applied, &newest));
-            *applied = newest.clone();
-            delta
-        };
-        self.partitions.apply(&MetadataChange {
-            image: Arc::new(newest),
-            delta,
-        });
-    }
-
-    fn tick(&self) {
-        let moment = self.shared.moment();
-        for partition in self.partitions.all() {
-            let due = |replica: &strom_replication::Replica| {
-                replica.next_tick().is_some_and(|due| due <= moment.now) || replica.waits_for_lease()
-            };
-            if partition.with_replica(due) {
-                partition.step(Event::Tick);
-            }
-        }
-    }
-
-    pub(super) fn partition(&self, partition: i32) -> Arc<Partition> {
-        self.partitions.get(key(partition)).unwrap()
-    }
-}
-
 /// Waits for a condition, at most twenty seconds.
 pub(super) async fn eventually(what: impl Fn() -> String, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -501,11 +398,11 @@ pub(super) fn read_all(partition: &Partition, mut from: i64, to: i64) -> Vec<u8>
     all
 }
 
-fn broker_record(id: i32, epoch: i64) -> Record {
+fn broker_record(id: i32, epoch: i64, endpoint: String) -> Record {
     Record::Broker(v1::BrokerRecord {
         broker_id: id,
         incarnation: Bytes::from_static(&[1; 16]),
-        endpoint: endpoint(id),
+        endpoint,
         previous_clean_epoch: -1,
         broker_epoch: Some(epoch),
         ..Default::default()

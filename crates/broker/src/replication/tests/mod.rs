@@ -1,6 +1,7 @@
 //! Replication between brokers in one process, by their real logs, partitions and streams.
 
 mod cluster;
+mod node;
 mod raw;
 mod writing;
 
