@@ -125,6 +125,7 @@ impl App {
             metadata,
             controller: controller.clone(),
             write_room,
+            events,
         });
         Ok(App {
             broker,

@@ -10,6 +10,7 @@ use strom_types::{BrokerEpoch, BrokerId};
 use crate::config::BrokerConfig;
 use crate::data::Lanes;
 use crate::groups::{self, Coordinators};
+use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
@@ -33,6 +34,13 @@ struct Inner {
     producer_ids: ProducerIds,
     write_room: WriteRoom,
     coordinators: Coordinators,
+    events: Arc<LogEvents>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.events.detach();
+    }
 }
 
 /// What a broker is made of.
@@ -45,6 +53,7 @@ pub(crate) struct Parts {
     pub metadata: MetadataCache,
     pub controller: ControllerClient,
     pub write_room: WriteRoom,
+    pub events: Arc<LogEvents>,
 }
 
 impl Broker {
@@ -62,6 +71,7 @@ impl Broker {
             lanes: Lanes::default(),
             producer_ids,
             write_room: parts.write_room,
+            events: parts.events,
         };
         Broker {
             inner: Arc::new(inner),

@@ -1,7 +1,8 @@
 //! What the log directory reports from its own threads, passed to the partitions.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use strom_log::{LogError, LogListener};
 use strom_replication::Event;
 use strom_runtime::Shutdown;
@@ -14,7 +15,7 @@ use crate::partitions::Partitions;
 
 /// The directory is opened before the partitions exist, so they are handed in later.
 pub(crate) struct LogEvents {
-    partitions: OnceLock<Arc<Partitions>>,
+    partitions: RwLock<Option<Arc<Partitions>>>,
     /// Tells producers that wait for room in the write queue.
     write_room: Arc<Notify>,
     metrics: Metrics,
@@ -25,7 +26,7 @@ pub(crate) struct LogEvents {
 impl LogEvents {
     pub(crate) fn new(write_room: Arc<Notify>, metrics: Metrics, shutdown: Shutdown) -> Arc<Self> {
         Arc::new(LogEvents {
-            partitions: OnceLock::new(),
+            partitions: RwLock::default(),
             write_room,
             metrics,
             shutdown,
@@ -33,12 +34,19 @@ impl LogEvents {
     }
 
     pub(crate) fn attach(&self, partitions: Arc<Partitions>) {
-        // Called once, while the broker is built.
-        let _ = self.partitions.set(partitions);
+        *self.partitions.write() = Some(partitions);
+    }
+
+    /// Breaks the circle of partitions, directory and these events, so that a broker whose tasks are dropped gives its
+    /// directory back. Waits for the directory's own threads to leave the partitions: they could not end themselves.
+    pub(crate) fn detach(&self) {
+        let partitions = self.partitions.write().take();
+        drop(partitions);
     }
 
     fn advance(&self, logs: &[(TopicIdPartition, Offset)]) {
-        let Some(partitions) = self.partitions.get() else {
+        let partitions = self.partitions.read();
+        let Some(partitions) = &*partitions else {
             return;
         };
         for (key, _) in logs {
@@ -62,12 +70,8 @@ impl LogListener for LogEvents {
 
     fn failed(&self, error: &LogError) {
         error!(%error, "the log directory is dead for this process's life; the broker stops");
-        for partition in self
-            .partitions
-            .get()
-            .into_iter()
-            .flat_map(|partitions| partitions.all())
-        {
+        let partitions = self.partitions.read().as_ref().map(|partitions| partitions.all());
+        for partition in partitions.into_iter().flatten() {
             partition.step(Event::LogFailed);
         }
         self.shutdown.trigger(format!("log directory failed: {error}"));

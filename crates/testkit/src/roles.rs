@@ -1,0 +1,266 @@
+//! Starts the roles of one process, wired as `crates/strom` wires them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use strom_broker::{BrokerConfig, BrokerError};
+use strom_client::{ControllerClient, Peers};
+use strom_controller::ControllerConfig;
+use strom_gateway::{GatewayConfig, KafkaListener};
+use strom_runtime::admin::BuildInfo;
+use strom_runtime::config::{LoadError, Sources, load};
+use strom_runtime::supervisor::SupervisorError;
+use strom_runtime::{Clock, Health, Metrics, OnFailure, Settings, Shutdown, Supervisor, TaskGroup};
+use strom_types::{BrokerId, NodeId};
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+use tonic::service::Routes;
+
+use crate::grpc_server::{self, Services};
+use crate::port;
+
+const LOCAL_CONTROLLER: &str = "local:controller";
+const LOCAL_BROKER: &str = "local:broker";
+const CONTROLLER_SERVICES: &[&str] = &["strom.v1.Controller", "strom.v1.Raft"];
+const BROKER_SERVICES: &[&str] = &[
+    "strom.v1.BrokerControl",
+    "strom.v1.BrokerData",
+    "strom.v1.GroupCoordinator",
+    "strom.v1.Replication",
+];
+/// A killed controller's raft thread gives its database back a moment later.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(5);
+
+#[derive(Debug, Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Settings(#[from] LoadError),
+    #[error("cannot bind: {0}")]
+    Bind(#[from] std::io::Error),
+    #[error(transparent)]
+    Controller(#[from] strom_controller::BuildError),
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Gateway(#[from] strom_gateway::BuildError),
+    #[error(transparent)]
+    Stopped(#[from] SupervisorError),
+}
+
+/// What one process runs; kept over its restarts.
+#[derive(Clone, Debug)]
+pub(crate) struct Spec {
+    pub name: String,
+    pub controller: Option<NodeId>,
+    pub broker: Option<BrokerId>,
+    pub gateway: Option<SocketAddr>,
+    /// All controllers, with the sockets at which other processes reach them; empty = only this process's own.
+    pub voters: Vec<(NodeId, PathBuf)>,
+    /// Where other processes reach this one.
+    pub socket: Option<PathBuf>,
+    pub data_dir: PathBuf,
+    pub settings: Vec<(String, String)>,
+}
+
+/// One life of a process, as seen from outside.
+#[derive(Clone)]
+pub(crate) struct Life {
+    pub health: Health,
+    pub metrics: Metrics,
+    pub shutdown: Shutdown,
+    clock: Clock,
+    peers: Peers,
+}
+
+impl Life {
+    pub(crate) fn new(spec: &Spec) -> Self {
+        let clock = Clock::system();
+        let build = BuildInfo {
+            version: env!("CARGO_PKG_VERSION"),
+            roles: spec.name.clone(),
+        };
+        Life {
+            health: Health::new(clock.clone()),
+            metrics: Metrics::new(&clock, build),
+            shutdown: Shutdown::new(),
+            clock,
+            peers: Peers::new(),
+        }
+    }
+
+    /// Lets go of the roles. They reach each other through the peers, which hold them: only the end of a real process
+    /// ends that circle by itself.
+    pub(crate) fn end(self) {
+        for name in [LOCAL_CONTROLLER, LOCAL_BROKER] {
+            self.peers.serve_local(name, Routes::default());
+        }
+    }
+}
+
+/// Starts the roles and serves until the life's shutdown.
+pub(crate) async fn run(spec: Spec, life: Life) -> Result<(), RunError> {
+    let settings = load(&Sources {
+        flags: spec.settings.clone(),
+        ..Sources::default()
+    })?;
+    let deadline = settings
+        .millis("strom.shutdown.timeout.ms")
+        .unwrap_or(Duration::from_secs(5));
+    let mut supervisor = Supervisor::new(life.shutdown.clone());
+    // Stages stop in this order; they are started in the reverse one.
+    let stages = Stages {
+        gateway: supervisor.stage("gateway"),
+        broker: supervisor.stage("broker"),
+        grpc: supervisor.stage("grpc"),
+        controller: supervisor.stage("controller"),
+    };
+    let shutdown = life.shutdown.clone();
+    let health = life.health.clone();
+    let start = Start {
+        spec,
+        settings,
+        life,
+        services: Services::default(),
+    };
+    let started = tokio::select! {
+        started = start.roles(&stages) => started,
+        () = shutdown.cancelled() => Ok(()),
+    };
+    if let Err(error) = started {
+        shutdown.trigger(error.to_string());
+        let _ = supervisor.run(deadline).await;
+        return Err(error);
+    }
+    health.set_started();
+    // Of the start only the running roles are left, so that a stopped one lets go of everything.
+    drop(start);
+    Ok(supervisor.run(deadline).await?)
+}
+
+struct Stages {
+    gateway: TaskGroup,
+    broker: TaskGroup,
+    grpc: TaskGroup,
+    controller: TaskGroup,
+}
+
+struct Start {
+    spec: Spec,
+    settings: Settings,
+    life: Life,
+    services: Services,
+}
+
+impl Start {
+    async fn roles(&self, stages: &Stages) -> Result<(), RunError> {
+        if let Some(path) = &self.spec.socket {
+            let (listener, services) = (grpc_server::bind(path)?, self.services.clone());
+            stages
+                .grpc
+                .spawn("grpc server", OnFailure::Shutdown, move |stop| {
+                    grpc_server::serve(listener, services, stop)
+                });
+        }
+        if let Some(id) = self.spec.controller {
+            self.controller(id, &stages.controller).await?;
+        }
+        if let Some(id) = self.spec.broker {
+            self.broker(id, &stages.broker).await?;
+        }
+        if let Some(address) = self.spec.gateway {
+            self.gateway(address, &stages.gateway)?;
+        }
+        Ok(())
+    }
+
+    async fn controller(&self, id: NodeId, stage: &TaskGroup) -> Result<(), RunError> {
+        let endpoint = self.endpoint(LOCAL_CONTROLLER);
+        let voters: Vec<_> = self
+            .spec
+            .voters
+            .iter()
+            .map(|(id, path)| (*id, unix(path)))
+            .collect();
+        let dir = self.spec.data_dir.join("controller");
+        let config = ControllerConfig::from_settings(&self.settings, id, endpoint, dir, voters);
+        let deadline = Instant::now() + LOCK_WAIT;
+        let app = loop {
+            let environment = strom_controller::Environment {
+                clock: self.life.clock.clone(),
+                health: self.life.health.clone(),
+                metrics: self.life.metrics.clone(),
+            };
+            match strom_controller::App::build(config.clone(), environment) {
+                Err(error) if error.to_string().contains("lock") && Instant::now() < deadline => {
+                    sleep(LOCK_RETRY).await;
+                }
+                built => break built?,
+            }
+        };
+        self.life.peers.serve_local(LOCAL_CONTROLLER, app.routes());
+        self.services.add(CONTROLLER_SERVICES, &app.routes());
+        stage.spawn("controller", OnFailure::Shutdown, move |stop| app.run(stop));
+        Ok(())
+    }
+
+    async fn broker(&self, id: BrokerId, stage: &TaskGroup) -> Result<(), RunError> {
+        let dir = self.spec.data_dir.join("broker");
+        let config = BrokerConfig::from_settings(&self.settings, id, self.endpoint(LOCAL_BROKER), dir);
+        let environment = strom_broker::Environment {
+            clock: self.life.clock.clone(),
+            health: self.life.health.clone(),
+            metrics: self.life.metrics.clone(),
+            peers: self.life.peers.clone(),
+            controller: self.controllers(),
+        };
+        let app = strom_broker::App::build(config, environment, self.life.shutdown.clone()).await?;
+        self.life.peers.serve_local(LOCAL_BROKER, app.routes());
+        self.services.add(BROKER_SERVICES, &app.routes());
+        stage.spawn("broker", OnFailure::Shutdown, move |stop| app.run(stop));
+        Ok(())
+    }
+
+    fn gateway(&self, address: SocketAddr, stage: &TaskGroup) -> Result<(), RunError> {
+        let listener = KafkaListener {
+            name: "PLAINTEXT".to_owned(),
+            socket: port::listen(address)?,
+            advertised: None,
+            broker_ports: None,
+        };
+        let environment = strom_gateway::Environment {
+            clock: self.life.clock.clone(),
+            health: self.life.health.clone(),
+            metrics: self.life.metrics.clone(),
+            peers: self.life.peers.clone(),
+            controller: self.controllers(),
+        };
+        let config = GatewayConfig::from_settings(&self.settings);
+        let app = strom_gateway::App::build(config, vec![listener], environment)?;
+        stage.spawn("gateway", OnFailure::Shutdown, move |stop| async move {
+            app.run(stop).await;
+            Ok::<(), Infallible>(())
+        });
+        Ok(())
+    }
+
+    /// Where others reach a role of this process.
+    fn endpoint(&self, local: &str) -> String {
+        self.spec.socket.as_deref().map_or_else(|| local.to_owned(), unix)
+    }
+
+    /// The quorum as this process reaches it: its own controller without a socket.
+    fn controllers(&self) -> ControllerClient {
+        let own = self.spec.controller;
+        let mut endpoints: Vec<String> = own.map(|_| LOCAL_CONTROLLER.to_owned()).into_iter().collect();
+        let others = self.spec.voters.iter().filter(|(id, _)| Some(*id) != own);
+        endpoints.extend(others.map(|(_, path)| unix(path)));
+        ControllerClient::new(self.life.peers.clone(), endpoints)
+    }
+}
+
+fn unix(path: impl AsRef<std::path::Path>) -> String {
+    format!("unix://{}", path.as_ref().display())
+}
