@@ -208,7 +208,14 @@ async fn send(call: &Call, resources: &[v1::AlterConfigsResource], validate_only
     reply
         .results
         .iter()
-        .map(|result| Verdict::of_item(result.error.as_ref()).once_visible(seen))
+        .map(|result| match Verdict::of_item(result.error.as_ref()) {
+            // Kafka's code for a broker that is not there.
+            verdict if verdict.error == ErrorCode::BrokerIdNotRegistered => Verdict {
+                error: ErrorCode::InvalidRequest,
+                ..verdict
+            },
+            verdict => verdict.once_visible(seen),
+        })
         .collect()
 }
 

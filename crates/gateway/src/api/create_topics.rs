@@ -66,8 +66,8 @@ async fn handle(call: Call, request: CreateTopicsRequest) -> CreateTopicsRespons
 fn new_topic(topic: CreatableTopic) -> Result<v1::NewTopic, Verdict> {
     if topic.name == CLUSTER_METADATA_TOPIC {
         return Err(Verdict::refused(
-            ErrorCode::TopicAuthorizationFailed,
-            "Topic authorization failed.",
+            ErrorCode::InvalidRequest,
+            "Creation of internal topic __cluster_metadata is prohibited.",
         ));
     }
     let mut configs = std::collections::BTreeMap::new();

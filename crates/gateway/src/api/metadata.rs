@@ -127,7 +127,7 @@ fn one(
                 error_code: kafka(missing(&name, refused)),
                 is_internal: is_internal_topic(&name),
                 name: Some(name),
-                topic_authorized_operations: OPERATIONS_OMITTED,
+                topic_authorized_operations: operations,
                 ..Default::default()
             },
         },

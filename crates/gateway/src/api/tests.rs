@@ -10,3 +10,4 @@ mod group_service;
 mod groups;
 mod metadata;
 mod partitions;
+mod sockets;

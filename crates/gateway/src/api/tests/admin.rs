@@ -58,7 +58,7 @@ async fn a_created_topic_is_there_at_the_next_request() {
             ("new", 0),
             ("orders", 36),
             ("bad name", 17),
-            ("__cluster_metadata", 29),
+            ("__cluster_metadata", 42),
             ("twice", 42),
             ("twice", 42),
             ("nulls", 40),

@@ -197,7 +197,7 @@ async fn alterations_are_checked() {
         (2, "orders", vec![("cleanup.policy", 2, Some("compact"))], 0),
         (2, "orders", vec![("retention.ms", 2, Some("1"))], 40),
         (2, "missing", vec![("retention.ms", 0, Some("1"))], 3),
-        (4, "9", vec![("log.retention.ms", 0, Some("1"))], 102),
+        (4, "9", vec![("log.retention.ms", 0, Some("1"))], 42),
         (8, "1", vec![("root", 0, Some("DEBUG"))], 42),
         (77, "1", vec![("root", 0, Some("DEBUG"))], 42),
     ] {
