@@ -3,6 +3,18 @@
 use bytes::Bytes;
 use strom_types::{LeaderEpoch, Offset, WallMs};
 
+/// How a flush round makes many files durable; docs/durability.md has the figures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SyncMode {
+    /// Whichever of the two is cheaper just now.
+    #[default]
+    Auto,
+    /// `fdatasync` of each file.
+    EachFile,
+    /// One `syncfs`.
+    FileSystem,
+}
+
 /// Settings of a data directory. `Default` suits a broker; `node_id` must be set.
 #[derive(Clone, Debug)]
 pub struct LogDirConfig {
@@ -21,6 +33,7 @@ pub struct LogDirConfig {
     pub open_files_max: usize,
     /// Time between two recovery checkpoints.
     pub checkpoint_interval_ms: u64,
+    pub sync_mode: SyncMode,
     /// Off, nothing happens by itself: tests call `LogDir::{write_round, flush_round, housekeep}`.
     pub threads: bool,
 }
@@ -36,6 +49,7 @@ impl Default for LogDirConfig {
             tail_cache_ms_max: 2_000,
             open_files_max: 4_096,
             checkpoint_interval_ms: 10_000,
+            sync_mode: SyncMode::Auto,
             threads: true,
         }
     }

@@ -19,7 +19,9 @@ mod storage;
 mod tail;
 mod walk;
 
-pub use config::{AppendInfo, FollowerAppend, LeaderAppend, LogConfig, LogDirConfig, ReadChunk, TailChunk};
+pub use config::{
+    AppendInfo, FollowerAppend, LeaderAppend, LogConfig, LogDirConfig, ReadChunk, SyncMode, TailChunk,
+};
 pub use dir::LogDir;
 pub use error::{AppendError, LogError, ReadError};
 pub use listener::LogListener;

@@ -95,13 +95,12 @@ fn open_all(dir: &LogDir) -> Vec<Arc<Log>> {
 }
 
 /// Runs until the power goes or `steps` are done.
-fn run(disk: &FaultStorage, steps: u64, promises: &mut [Promise]) {
-    let Ok(dir) = LogDir::open_on(
-        Arc::new(disk.clone()),
-        &root(),
-        manual(),
-        Arc::new(Ear::default()),
-    ) else {
+fn run(disk: &FaultStorage, steps: u64, sync_mode: SyncMode, promises: &mut [Promise]) {
+    let config = LogDirConfig {
+        sync_mode,
+        ..manual()
+    };
+    let Ok(dir) = LogDir::open_on(Arc::new(disk.clone()), &root(), config, Arc::new(Ear::default())) else {
         return;
     };
     let logs = open_all(&dir);
@@ -167,16 +166,25 @@ fn check(disk: &FaultStorage, promises: &[Promise], what: &str) -> Vec<Offset> {
 
 #[test]
 fn power_loss_at_every_operation() {
+    power_loss(SyncMode::FileSystem);
+}
+
+#[test]
+fn power_loss_at_every_operation_with_files_synced_one_by_one() {
+    power_loss(SyncMode::EachFile);
+}
+
+fn power_loss(sync_mode: SyncMode) {
     const STEPS: u64 = 90;
     let whole = FaultStorage::default();
-    run(&whole, STEPS, &mut vec![Promise::default(); 3]);
+    run(&whole, STEPS, sync_mode, &mut vec![Promise::default(); 3]);
     let operations = whole.operations();
     assert!(operations > 300, "{operations}");
     for n in 1..=operations {
         let disk = FaultStorage::default();
         disk.lose_power_at(n);
         let mut promises = vec![Promise::default(); 3];
-        run(&disk, STEPS, &mut promises);
+        run(&disk, STEPS, sync_mode, &mut promises);
         for seed in 0..4 {
             let found = disk.after_power_loss(n * 31 + seed);
             let ends = check(&found, &promises, &format!("operation {n}, seed {seed}"));

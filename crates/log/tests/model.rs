@@ -369,10 +369,11 @@ proptest! {
         ops in prop::collection::vec(op(), 1..60),
         cache in prop::sample::select(vec![0usize, 600, 1 << 20]),
         files in prop::sample::select(vec![1usize, 100]),
+        sync_mode in prop::sample::select(vec![SyncMode::EachFile, SyncMode::FileSystem]),
     ) {
         let config = LogConfig { segment_bytes: 1_200, index_interval_bytes: 150, ..LogConfig::default() };
         let dir_config =
-            LogDirConfig { tail_cache_bytes_max: cache, open_files_max: files, ..manual() };
+            LogDirConfig { tail_cache_bytes_max: cache, open_files_max: files, sync_mode, ..manual() };
         let mut world = World::new(config, dir_config);
         for op in &ops {
             world.run(op);

@@ -96,7 +96,7 @@ fn truncation_and_deletion_beside_the_writer() {
     let ear = Arc::new(Ear::default());
     let config = LogDirConfig {
         threads: true,
-        checkpoint_interval_ms: 5,
+        checkpoint_interval_ms: 20,
         ..manual()
     };
     let dir = LogDir::open(tmp.path(), config.clone(), ear.clone()).unwrap();
@@ -115,7 +115,7 @@ fn truncation_and_deletion_beside_the_writer() {
                 assert!(log.quarantined().is_none(), "{:?}", log.quarantined());
             }
         });
-        for n in 0..80 {
+        for n in 0..30 {
             for _ in 0..5 {
                 append(&log, 2, 150).unwrap();
                 append(&busy, 1, 50).unwrap();
@@ -127,7 +127,7 @@ fn truncation_and_deletion_beside_the_writer() {
             }
             let to = (log.log_end_offset() - 3).max(log.log_start_offset() + 1);
             log.truncate_to(to).unwrap();
-            if n % 20 == 0 {
+            if n % 10 == 0 {
                 let other = dir.log(id(2), "t", small()).unwrap();
                 append(&other, 1, 10).unwrap();
                 dir.delete_log(id(2)).unwrap();

@@ -119,7 +119,7 @@ impl Flusher {
             .map(|(_, t)| t.files.len() + usize::from(t.sync_dir))
             .sum::<usize>()
             + usize::from(root);
-        let way = self.policy.lock().choose(syncs);
+        let way = self.policy.lock().choose(self.dir.config.sync_mode, syncs);
         let started = Instant::now();
         let synced = match way {
             SyncWay::FileSystem => self

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::SyncMode;
+
 /// Weight of the newest sample in a running estimate: an eighth.
 const SHIFT: u32 = 3;
 /// Rounds after which the estimate of the way not taken is halved, so that it gets another chance.
@@ -33,7 +35,12 @@ impl Default for SyncPolicy {
 }
 
 impl SyncPolicy {
-    pub(crate) fn choose(&self, files: usize) -> SyncWay {
+    pub(crate) fn choose(&self, mode: SyncMode, files: usize) -> SyncWay {
+        match mode {
+            SyncMode::Auto => {}
+            SyncMode::EachFile => return SyncWay::EachFile,
+            SyncMode::FileSystem => return SyncWay::FileSystem,
+        }
         let each = self.per_file.saturating_mul(files as u64);
         if files <= 1 || each <= self.file_system {
             SyncWay::EachFile
@@ -67,18 +74,18 @@ mod tests {
     #[test]
     fn follows_the_cost() {
         let mut policy = SyncPolicy::default();
-        assert_eq!(policy.choose(1), SyncWay::EachFile);
-        assert_eq!(policy.choose(10), SyncWay::FileSystem);
+        assert_eq!(policy.choose(SyncMode::Auto, 1), SyncWay::EachFile);
+        assert_eq!(policy.choose(SyncMode::Auto, 10), SyncWay::FileSystem);
         // Somebody else fills the file system.
         for _ in 0..20 {
             policy.learn(SyncWay::FileSystem, 10, Duration::from_millis(80));
         }
-        assert_eq!(policy.choose(10), SyncWay::EachFile);
-        assert_eq!(policy.choose(1_000), SyncWay::FileSystem);
+        assert_eq!(policy.choose(SyncMode::Auto, 10), SyncWay::EachFile);
+        assert_eq!(policy.choose(SyncMode::Auto, 1_000), SyncWay::FileSystem);
         // And stops: the dearer way is tried again in the end.
         let tried = (0..2_000).any(|_| {
             policy.learn(SyncWay::EachFile, 10, Duration::from_millis(2));
-            policy.choose(10) == SyncWay::FileSystem
+            policy.choose(SyncMode::Auto, 10) == SyncWay::FileSystem
         });
         assert!(tried);
     }

@@ -79,3 +79,64 @@ impl Log {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use strom_records::{BatchBuilder, NewRecord};
+    use strom_types::{LeaderEpoch, Offset, TopicId, TopicIdPartition, WallMs};
+
+    use crate::{FaultStorage, LeaderAppend, LogConfig, LogDir, LogDirConfig, LogError, LogListener};
+
+    struct Deaf;
+
+    impl LogListener for Deaf {
+        fn written(&self, _: &[(TopicIdPartition, Offset)]) {}
+        fn flushed(&self, _: &[(TopicIdPartition, Offset)]) {}
+        fn failed(&self, _: &LogError) {}
+    }
+
+    #[test]
+    fn a_sync_that_a_truncation_overtook_promises_nothing() {
+        let config = LogDirConfig {
+            threads: false,
+            disk_reserve_bytes: 0,
+            ..LogDirConfig::default()
+        };
+        let storage = Arc::new(FaultStorage::default());
+        let dir = LogDir::open_on(storage, Path::new("/data"), config, Arc::new(Deaf)).unwrap();
+        let id = TopicIdPartition::new(TopicId::from_bytes([1; 16]), 0);
+        let log = dir.log(id, "t", LogConfig::default()).unwrap();
+        let append = || {
+            let mut builder = BatchBuilder::new();
+            let record = NewRecord {
+                timestamp: 1,
+                key: None,
+                value: None,
+                headers: &[],
+            };
+            builder.push(&record).unwrap();
+            let by = LeaderAppend {
+                leader_epoch: LeaderEpoch(0),
+                now: WallMs(1),
+                log_append_time: false,
+            };
+            log.append_as_leader(builder.build().unwrap(), by).unwrap();
+        };
+        for _ in 0..3 {
+            append();
+        }
+        dir.write_round();
+        let ticket = log.flush_ticket().unwrap();
+        log.truncate_to(1).unwrap();
+        append();
+        append();
+        dir.write_round();
+        assert_eq!(log.flushed(&ticket), None);
+        assert!(log.durable_offset() <= 1);
+        dir.flush_round();
+        assert_eq!(log.durable_offset(), 3);
+    }
+}
