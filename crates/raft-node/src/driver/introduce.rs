@@ -72,6 +72,10 @@ impl<S: StateMachine, St: Store> Driver<S, St> {
 
     fn hello(&mut self, to: RaftId, kind: Kind) {
         let mut envelope = self.envelope(to);
+        if kind == Kind::Refused {
+            // It goes to a storage that is not the one we know.
+            envelope.to_storage = Default::default();
+        }
         envelope.hello = Some(RaftHello {
             voters: self.introductions.voters.clone(),
             kind: kind.into(),
@@ -196,7 +200,13 @@ impl<S: StateMachine, St: Store> Driver<S, St> {
                     tracing::info!(node = %self.setup.node_id, "known to all first voters, taking part");
                 }
             }
-            Kind::Refused => self.drop_garbage(Garbage::RefusedByPeer),
+            Kind::Refused => {
+                tracing::error!(
+                    node = %self.setup.node_id, peer = ?from,
+                    "a voter knows this node with another storage or other voters: this one cannot take part"
+                );
+                self.drop_garbage(Garbage::RefusedByPeer);
+            }
         }
         Ok(())
     }

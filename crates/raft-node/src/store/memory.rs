@@ -104,6 +104,14 @@ impl MemoryDisk {
         }
     }
 
+    /// Opens what a crash that keeps no unsynced write would leave, without crashing.
+    pub fn durable(&self) -> MemoryStore {
+        MemoryStore {
+            disk: MemoryDisk::new(),
+            image: self.0.lock().durable.clone(),
+        }
+    }
+
     fn write(&self, write: Write, sync: bool) {
         let mut disk = self.0.lock();
         disk.unsynced.push(write);

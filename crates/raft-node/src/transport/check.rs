@@ -160,6 +160,8 @@ fn from_leader(message: &Message, view: &View) -> Result<(), Garbage> {
 
 /// Entries follow `index` without a hole, their terms rise up to the message's.
 fn entries(message: &Message) -> Result<(), Garbage> {
+    // Every log begins with the bootstrap entry. raft-rs takes term 0 for "past the end", which a zero would match.
+    ensure(message.index > 0 && message.log_term > 0, Garbage::BadEntries)?;
     let mut index = message.index;
     let mut term = message.log_term;
     for entry in message.get_entries() {
@@ -218,4 +220,3 @@ fn same_members(a: &ConfState, b: &ConfState) -> bool {
         && b.voters_outgoing.is_empty()
         && b.learners_next.is_empty()
 }
-

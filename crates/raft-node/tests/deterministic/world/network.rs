@@ -12,32 +12,34 @@ use strom_raft_node::{
 
 use super::oracle::Oracle;
 
-pub enum Packet {
+pub(crate) enum Packet {
     Envelope(RaftEnvelope),
     Snapshot(IncomingSnapshot),
     /// To the sender: the snapshot for `to` did not arrive.
-    SnapshotLost { to: RaftId },
+    SnapshotLost {
+        to: RaftId,
+    },
 }
 
 #[derive(Default)]
-pub struct Mailroom {
+pub(crate) struct Mailroom {
     next: u64,
     posted: BTreeMap<(u64, u64), (usize, Packet)>,
 }
 
 impl Mailroom {
-    pub fn post(&mut self, due: u64, to: usize, packet: Packet) {
+    pub(crate) fn post(&mut self, due: u64, to: usize, packet: Packet) {
         self.next += 1;
         self.posted.insert((due, self.next), (to, packet));
     }
 
-    pub fn due(&mut self, now: u64) -> Vec<(usize, Packet)> {
+    pub(crate) fn due(&mut self, now: u64) -> Vec<(usize, Packet)> {
         let later = self.posted.split_off(&(now + 1, 0));
         std::mem::replace(&mut self.posted, later).into_values().collect()
     }
 }
 
-pub struct Sorter {
+pub(crate) struct Sorter {
     at: usize,
     oracle: Arc<Mutex<Oracle>>,
     packets: Vec<(usize, Packet)>,
@@ -45,15 +47,20 @@ pub struct Sorter {
 }
 
 impl Sorter {
-    pub fn new(at: usize, oracle: Arc<Mutex<Oracle>>) -> Self {
-        Sorter { at, oracle, packets: Vec::new(), reads: Vec::new() }
+    pub(crate) fn new(at: usize, oracle: Arc<Mutex<Oracle>>) -> Self {
+        Sorter {
+            at,
+            oracle,
+            packets: Vec::new(),
+            reads: Vec::new(),
+        }
     }
 
-    pub fn take_reads(&mut self) -> Vec<(ReadId, u64)> {
+    pub(crate) fn take_reads(&mut self) -> Vec<(ReadId, u64)> {
         std::mem::take(&mut self.reads)
     }
 
-    pub fn into_packets(self) -> Vec<(usize, Packet)> {
+    pub(crate) fn into_packets(self) -> Vec<(usize, Packet)> {
         self.packets
     }
 }
@@ -70,11 +77,19 @@ impl Outbox for Sorter {
 
     fn send_snapshot(&mut self, snapshot: OutgoingSnapshot) {
         let mut chunks = Vec::new();
-        while let Some(chunk) = snapshot.source.chunk(u32::try_from(chunks.len()).unwrap()).unwrap() {
+        while let Some(chunk) = snapshot
+            .source
+            .chunk(u32::try_from(chunks.len()).unwrap())
+            .unwrap()
+        {
             chunks.push(chunk);
         }
-        let incoming = IncomingSnapshot { envelope: snapshot.envelope, chunks };
-        self.packets.push((place(snapshot.to), Packet::Snapshot(incoming)));
+        let incoming = IncomingSnapshot {
+            envelope: snapshot.envelope,
+            chunks,
+        };
+        self.packets
+            .push((place(snapshot.to), Packet::Snapshot(incoming)));
     }
 
     fn proposed(&mut self, id: ProposalId, outcome: Result<u64, ProposeError>) {

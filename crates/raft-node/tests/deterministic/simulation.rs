@@ -1,10 +1,8 @@
 //! Seeded runs of three drivers in a rough world: loss, repetition, reordering, partitions, crashes in mid-write.
 
-mod world;
-
 use std::panic::catch_unwind;
 
-use world::{Weather, World};
+use crate::world::{Weather, World};
 
 const SEEDS: u64 = 150;
 const STEPS: u64 = 1500;
@@ -35,7 +33,9 @@ fn nothing_acknowledged_is_lost() {
          restored, {elections} elections"
     );
     // The world must be rough, but not so rough that nothing happens in it.
-    assert!(acknowledged > 50 * 150 && indeterminate > 100 && reads > 1000 && snapshots > 500 && elections > 300);
+    assert!(
+        acknowledged > 50 * 150 && indeterminate > 100 && reads > 1000 && snapshots > 500 && elections > 300
+    );
 }
 
 #[test]
@@ -53,7 +53,16 @@ fn a_disk_that_does_not_sync_is_caught() {
     let caught = (0..40)
         .filter(|seed| {
             let seed = *seed;
-            catch_unwind(move || run(seed, Weather { lying_disks: true, ..Weather::STORM })).is_err()
+            catch_unwind(move || {
+                run(
+                    seed,
+                    Weather {
+                        lying_disks: true,
+                        ..Weather::STORM
+                    },
+                )
+            })
+            .is_err()
         })
         .count();
     println!("caught in {caught} of 40 seeds");

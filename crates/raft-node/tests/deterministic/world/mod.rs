@@ -11,22 +11,22 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use raft::eraftpb::{Entry, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage};
-use strom_raft_node::store::{FailAt, Failing, Header, MemoryDisk, MemoryStore, Store, StoreError, Transaction};
-use strom_raft_node::{
-    Driver, RaftRole, Setup, SnapshotMeta, SnapshotSource, StorageId, Tuning,
+use strom_raft_node::store::{
+    FailAt, Failing, Header, MemoryDisk, MemoryStore, Store, StoreError, Transaction,
 };
+use strom_raft_node::{Driver, RaftRole, Setup, SnapshotMeta, SnapshotSource, StorageId, Tuning};
 use strom_types::NodeId;
 
 use network::{Mailroom, Packet};
-pub use oracle::{Ledger, Oracle};
+pub(crate) use oracle::{Ledger, Oracle};
 
-pub const CLUSTER: &str = "world";
+pub(crate) const CLUSTER: &str = "world";
 
 /// SplitMix64.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -34,17 +34,17 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    pub fn chance(&mut self, per_mille: u64) -> bool {
+    pub(crate) fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }
 }
 
 /// A store whose sync does nothing: the planted fault that the world must find.
-pub struct Lying<St> {
+pub(crate) struct Lying<St> {
     inner: St,
     lies: bool,
 }
@@ -80,11 +80,20 @@ impl<St: Store> Store for Lying<St> {
     fn header(&self) -> &Header {
         self.inner.header()
     }
-    fn stage_snapshot(&mut self, index: u64, term: u64, chunks: &[Bytes]) -> Result<SnapshotMeta, StoreError> {
+    fn stage_snapshot(
+        &mut self,
+        index: u64,
+        term: u64,
+        chunks: &[Bytes],
+    ) -> Result<SnapshotMeta, StoreError> {
         self.inner.stage_snapshot(index, term, chunks)
     }
     fn commit(&mut self, transaction: Transaction) -> Result<(), StoreError> {
-        let transaction = if self.lies { transaction.synced(false) } else { transaction };
+        let transaction = if self.lies {
+            transaction.synced(false)
+        } else {
+            transaction
+        };
         self.inner.commit(transaction)
     }
     fn snapshot_source(&self) -> Option<Arc<dyn SnapshotSource>> {
@@ -104,22 +113,30 @@ struct Machine {
 
 /// How rough the world is, per mille and per step.
 #[derive(Clone, Copy)]
-pub struct Weather {
-    pub drop: u64,
-    pub repeat: u64,
-    pub delay_max: u64,
-    pub crash: u64,
-    pub cut: u64,
-    pub propose: u64,
-    pub read: u64,
+pub(crate) struct Weather {
+    pub(crate) drop: u64,
+    pub(crate) repeat: u64,
+    pub(crate) delay_max: u64,
+    pub(crate) crash: u64,
+    pub(crate) cut: u64,
+    pub(crate) propose: u64,
+    pub(crate) read: u64,
     /// The disks do not sync.
-    pub lying_disks: bool,
+    pub(crate) lying_disks: bool,
 }
 
 impl Weather {
-    pub const CALM: Weather =
-        Weather { drop: 0, repeat: 0, delay_max: 1, crash: 0, cut: 0, propose: 0, read: 0, lying_disks: false };
-    pub const STORM: Weather = Weather {
+    pub(crate) const CALM: Weather = Weather {
+        drop: 0,
+        repeat: 0,
+        delay_max: 1,
+        crash: 0,
+        cut: 0,
+        propose: 0,
+        read: 0,
+        lying_disks: false,
+    };
+    pub(crate) const STORM: Weather = Weather {
         drop: 50,
         repeat: 50,
         delay_max: 8,
@@ -131,19 +148,19 @@ impl Weather {
     };
 }
 
-pub struct World {
+pub(crate) struct World {
     seed: u64,
     random: Random,
     weather: Weather,
     now: u64,
     machines: Vec<Machine>,
     mailroom: Mailroom,
-    pub oracle: Arc<Mutex<Oracle>>,
+    pub(crate) oracle: Arc<Mutex<Oracle>>,
     cut: Option<(usize, u64)>,
     values: u64,
 }
 
-pub fn tuning() -> Tuning {
+pub(crate) fn tuning() -> Tuning {
     Tuning {
         election_ticks: 10,
         heartbeat_ticks: 2,
@@ -156,7 +173,7 @@ pub fn tuning() -> Tuning {
 }
 
 impl World {
-    pub fn new(seed: u64, size: usize, weather: Weather) -> World {
+    pub(crate) fn new(seed: u64, size: usize, weather: Weather) -> World {
         let mut world = World {
             seed,
             random: Random(seed),
@@ -170,7 +187,13 @@ impl World {
         };
         for _ in 0..size {
             let storage = StorageId::from_u128(u128::from(world.random.next()));
-            world.machines.push(Machine { disk: MemoryDisk::new(), storage, lives: 0, node: None, restart_at: 0 });
+            world.machines.push(Machine {
+                disk: MemoryDisk::new(),
+                storage,
+                lives: 0,
+                node: None,
+                restart_at: 0,
+            });
         }
         for at in 0..size {
             world.start(at, u64::MAX);
@@ -179,8 +202,10 @@ impl World {
     }
 
     /// Starts a machine whose disk breaks after `writes` writes.
-    pub fn start(&mut self, at: usize, writes: u64) {
-        let voters = (0..self.machines.len()).map(|node| NodeId(i32::try_from(node).unwrap())).collect();
+    pub(crate) fn start(&mut self, at: usize, writes: u64) {
+        let voters = (0..self.machines.len())
+            .map(|node| NodeId(i32::try_from(node).unwrap()))
+            .collect();
         let machine = &mut self.machines[at];
         machine.lives += 1;
         let seed = self.random.next();
@@ -194,49 +219,68 @@ impl World {
             tick: Duration::from_millis(50),
             tuning: tuning(),
         };
-        let fail = if self.random.chance(500) { FailAt::Before } else { FailAt::After };
-        let lying = Lying { inner: machine.disk.open(), lies: self.weather.lying_disks };
+        let fail = if self.random.chance(500) {
+            FailAt::Before
+        } else {
+            FailAt::After
+        };
+        let lying = Lying {
+            inner: machine.disk.open(),
+            lies: self.weather.lying_disks,
+        };
         let ledger = Ledger::new(at, self.oracle.clone());
         match Driver::open(setup, Failing::new(lying, writes, fail), ledger) {
             Ok(node) => machine.node = Some(node),
             Err(error) => {
-                assert!(error.to_string().contains("injected"), "seed {}: {error}", self.seed);
+                assert!(
+                    error.to_string().contains("injected"),
+                    "seed {}: {error}",
+                    self.seed
+                );
                 self.crash(at);
             }
         }
     }
 
     /// Power loss: some prefix of the unsynced writes survives.
-    pub fn crash(&mut self, at: usize) {
+    pub(crate) fn crash(&mut self, at: usize) {
         let machine = &mut self.machines[at];
         machine.node = None;
-        let kept = self.random.below(u64::try_from(machine.disk.unsynced()).unwrap() + 1);
+        let kept = self
+            .random
+            .below(u64::try_from(machine.disk.unsynced()).unwrap() + 1);
         machine.disk.crash(usize::try_from(kept).unwrap());
         machine.restart_at = self.now + 5 + self.random.below(60);
         self.oracle.lock().crashed(at);
     }
 
-    pub fn wipe(&mut self, at: usize) {
+    pub(crate) fn wipe(&mut self, at: usize) {
         self.crash(at);
         self.machines[at].disk = MemoryDisk::new();
         self.machines[at].storage = StorageId::from_u128(u128::from(self.random.next()) << 64);
     }
 
-    pub fn isolate(&mut self, at: Option<usize>) {
+    pub(crate) fn isolate(&mut self, at: Option<usize>) {
         self.cut = at.map(|at| (at, u64::MAX));
     }
 
-    pub fn node(&self, at: usize) -> Option<&Node> {
+    pub(crate) fn node(&self, at: usize) -> Option<&Node> {
         self.machines[at].node.as_ref()
     }
 
-    pub fn leader(&self) -> Option<usize> {
-        let status = |at: &usize| self.node(*at).map(Driver::status).filter(|status| status.ready_to_lead);
-        (0..self.machines.len()).filter(|at| status(at).is_some()).max_by_key(|at| status(at).map(|s| s.term))
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let status = |at: &usize| {
+            self.node(*at)
+                .map(Driver::status)
+                .filter(|status| status.ready_to_lead)
+        };
+        (0..self.machines.len())
+            .filter(|at| status(at).is_some())
+            .max_by_key(|at| status(at).map(|s| s.term))
     }
 
     /// One step of time: deliveries, ticks, clients, faults.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.now += 1;
         for (to, packet) in self.mailroom.due(self.now) {
             if !self.is_cut(to) {
@@ -303,7 +347,7 @@ impl World {
         }
     }
 
-    pub fn propose(&mut self, at: usize) {
+    pub(crate) fn propose(&mut self, at: usize) {
         self.values += 1;
         let data = Bytes::from(format!("{}-{}", at, self.values));
         let oracle = self.oracle.clone();
@@ -315,7 +359,7 @@ impl World {
         });
     }
 
-    pub fn read(&mut self, at: usize) {
+    pub(crate) fn read(&mut self, at: usize) {
         let oracle = self.oracle.clone();
         self.act(at, |node| {
             if let Ok(id) = node.read_index() {
@@ -327,7 +371,9 @@ impl World {
 
     /// Does something with a node, then turns until it is quiet. A store failure is a crash.
     fn act(&mut self, at: usize, action: impl FnOnce(&mut Node) -> Result<(), strom_raft_node::DriverError>) {
-        let Some(node) = self.machines[at].node.as_mut() else { return };
+        let Some(node) = self.machines[at].node.as_mut() else {
+            return;
+        };
         let mut outcome = action(node);
         let mut out = network::Sorter::new(at, self.oracle.clone());
         let mut turns = 0;
@@ -350,7 +396,11 @@ impl World {
             self.post(at, to, packet, cut);
         }
         if let Err(error) = outcome {
-            assert!(error.to_string().contains("injected"), "seed {}: {error}", self.seed);
+            assert!(
+                error.to_string().contains("injected"),
+                "seed {}: {error}",
+                self.seed
+            );
             self.crash(at);
         }
     }
@@ -375,7 +425,7 @@ impl World {
     }
 
     /// Steps until `done` holds, at most `steps` times.
-    pub fn until(&mut self, steps: u64, what: &str, done: impl Fn(&World) -> bool) {
+    pub(crate) fn until(&mut self, steps: u64, what: &str, done: impl Fn(&World) -> bool) {
         for _ in 0..steps {
             if done(self) {
                 return;
@@ -386,8 +436,11 @@ impl World {
     }
 
     /// Faults end; everybody must come back, agree, and commit something new.
-    pub fn converge(&mut self) {
-        self.weather = Weather { lying_disks: self.weather.lying_disks, ..Weather::CALM };
+    pub(crate) fn converge(&mut self) {
+        self.weather = Weather {
+            lying_disks: self.weather.lying_disks,
+            ..Weather::CALM
+        };
         self.cut = None;
         let size = self.machines.len();
         for at in 0..size {
@@ -405,10 +458,15 @@ impl World {
         }
         self.until(3000, "equal states", |world| {
             let applied = |at: usize| world.node(at).map(|node| node.status().applied);
-            let last = world.leader().and_then(|leader| world.node(leader)).map(|node| node.describe().log_end);
+            let last = world
+                .leader()
+                .and_then(|leader| world.node(leader))
+                .map(|node| node.describe().log_end);
             last.is_some() && (0..size).all(|at| applied(at) == last)
         });
-        let histories: Vec<_> = (0..size).map(|at| self.node(at).unwrap().machine().history().clone()).collect();
+        let histories: Vec<_> = (0..size)
+            .map(|at| self.node(at).unwrap().machine().history().clone())
+            .collect();
         for history in &histories {
             assert_eq!(history, &histories[0], "seed {}: states differ", self.seed);
         }

@@ -8,26 +8,29 @@ use parking_lot::Mutex;
 use strom_raft_node::{ProposalId, ProposeError, ReadId, RestoreError, StateMachine};
 
 #[derive(Default)]
-pub struct Oracle {
+pub(crate) struct Oracle {
     seed: u64,
     committed: BTreeMap<u64, Bytes>,
     leaders: BTreeMap<u64, usize>,
     acknowledged: BTreeMap<u64, Bytes>,
     pending: BTreeMap<(usize, ProposalId), Bytes>,
     reads: BTreeMap<(usize, ReadId), u64>,
-    pub indeterminate: u64,
-    pub reads_served: u64,
-    pub snapshots_restored: u64,
-    pub elections: u64,
-    pub hash: u64,
+    pub(crate) indeterminate: u64,
+    pub(crate) reads_served: u64,
+    pub(crate) snapshots_restored: u64,
+    pub(crate) elections: u64,
+    pub(crate) hash: u64,
 }
 
 impl Oracle {
-    pub fn new(seed: u64) -> Self {
-        Oracle { seed, ..Oracle::default() }
+    pub(crate) fn new(seed: u64) -> Self {
+        Oracle {
+            seed,
+            ..Oracle::default()
+        }
     }
 
-    pub fn acknowledged(&self) -> usize {
+    pub(crate) fn acknowledged(&self) -> usize {
         self.acknowledged.len()
     }
 
@@ -37,12 +40,12 @@ impl Oracle {
         }
     }
 
-    pub fn crashed(&mut self, at: usize) {
+    pub(crate) fn crashed(&mut self, at: usize) {
         self.pending.retain(|(node, _), _| *node != at);
         self.reads.retain(|(node, _), _| *node != at);
     }
 
-    pub fn leads(&mut self, at: usize, term: u64) {
+    pub(crate) fn leads(&mut self, at: usize, term: u64) {
         let seed = self.seed;
         let leader = *self.leaders.entry(term).or_insert_with(|| {
             self.elections += 1;
@@ -51,15 +54,23 @@ impl Oracle {
         assert_eq!(leader, at, "seed {seed}: two leaders in term {term}");
     }
 
-    pub fn proposed(&mut self, at: usize, id: ProposalId, data: Bytes) {
+    pub(crate) fn proposed(&mut self, at: usize, id: ProposalId, data: Bytes) {
         self.pending.insert((at, id), data);
     }
 
-    pub fn outcome(&mut self, at: usize, id: ProposalId, outcome: &Result<u64, ProposeError>) {
-        let data = self.pending.remove(&(at, id)).expect("an outcome nobody waits for");
+    pub(crate) fn outcome(&mut self, at: usize, id: ProposalId, outcome: &Result<u64, ProposeError>) {
+        let data = self
+            .pending
+            .remove(&(at, id))
+            .expect("an outcome nobody waits for");
         match outcome {
             Ok(index) => {
-                assert_eq!(self.committed.get(index), Some(&data), "seed {}: acked another entry", self.seed);
+                assert_eq!(
+                    self.committed.get(index),
+                    Some(&data),
+                    "seed {}: acked another entry",
+                    self.seed
+                );
                 self.acknowledged.insert(*index, data);
             }
             Err(ProposeError::Indeterminate) => self.indeterminate += 1,
@@ -67,14 +78,18 @@ impl Oracle {
         }
     }
 
-    pub fn asked(&mut self, at: usize, id: ReadId) {
+    pub(crate) fn asked(&mut self, at: usize, id: ReadId) {
         let newest = self.acknowledged.last_key_value().map_or(0, |(index, _)| *index);
         self.reads.insert((at, id), newest);
     }
 
-    pub fn read(&mut self, at: usize, id: ReadId, index: u64, applied: u64) {
+    pub(crate) fn read(&mut self, at: usize, id: ReadId, index: u64, applied: u64) {
         let newest = self.reads.remove(&(at, id)).expect("a read nobody asked for");
-        assert!(index >= newest, "seed {}: stale read {index} < {newest}", self.seed);
+        assert!(
+            index >= newest,
+            "seed {}: stale read {index} < {newest}",
+            self.seed
+        );
         assert!(applied >= index, "seed {}: read before applied", self.seed);
         self.reads_served += 1;
     }
@@ -83,30 +98,45 @@ impl Oracle {
         let seed = self.seed;
         self.trace(&[u8::try_from(at).unwrap()]);
         self.trace(data);
-        let known = self.committed.entry(index).or_insert_with(|| Bytes::copy_from_slice(data));
-        assert_eq!(known, data, "seed {seed}: node {at} applies another entry at {index}");
+        let known = self
+            .committed
+            .entry(index)
+            .or_insert_with(|| Bytes::copy_from_slice(data));
+        assert_eq!(
+            known, data,
+            "seed {seed}: node {at} applies another entry at {index}"
+        );
     }
 
-    pub fn finish(&self, history: &BTreeMap<u64, Bytes>) {
+    pub(crate) fn finish(&self, history: &BTreeMap<u64, Bytes>) {
         for (index, data) in &self.acknowledged {
-            assert_eq!(history.get(index), Some(data), "seed {}: acknowledged {index} is lost", self.seed);
+            assert_eq!(
+                history.get(index),
+                Some(data),
+                "seed {}: acknowledged {index} is lost",
+                self.seed
+            );
         }
     }
 }
 
 /// A state machine that remembers everything.
-pub struct Ledger {
+pub(crate) struct Ledger {
     at: usize,
     oracle: Arc<Mutex<Oracle>>,
     history: BTreeMap<u64, Bytes>,
 }
 
 impl Ledger {
-    pub fn new(at: usize, oracle: Arc<Mutex<Oracle>>) -> Self {
-        Ledger { at, oracle, history: BTreeMap::new() }
+    pub(crate) fn new(at: usize, oracle: Arc<Mutex<Oracle>>) -> Self {
+        Ledger {
+            at,
+            oracle,
+            history: BTreeMap::new(),
+        }
     }
 
-    pub fn history(&self) -> &BTreeMap<u64, Bytes> {
+    pub(crate) fn history(&self) -> &BTreeMap<u64, Bytes> {
         &self.history
     }
 }
@@ -132,7 +162,9 @@ impl StateMachine for Ledger {
     fn restore(&mut self, index: u64, chunks: Vec<Bytes>) -> Result<(), RestoreError> {
         self.history.clear();
         for mut chunk in chunks {
-            let at = chunk.try_get_u64().map_err(|error| RestoreError(error.to_string()))?;
+            let at = chunk
+                .try_get_u64()
+                .map_err(|error| RestoreError(error.to_string()))?;
             assert!(at <= index, "a snapshot of {index} holds {at}");
             self.oracle.lock().applied(self.at, at, &chunk);
             self.history.insert(at, chunk);
