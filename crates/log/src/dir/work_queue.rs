@@ -48,6 +48,10 @@ impl WorkQueue {
         std::mem::take(&mut self.waiting.lock().logs)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.lock().logs.is_empty()
+    }
+
     pub(crate) fn stop(&self) {
         self.waiting.lock().stopped = true;
         self.arrived.notify_all();
