@@ -29,6 +29,14 @@ impl ProduceBatch {
         self.bytes.len()
     }
 
+    /// The batch without a place in the log: the very bytes that were validated unless a rule changed them.
+    pub fn into_bytes(self) -> Bytes {
+        match BatchHeader::parse(&self.bytes) {
+            Ok(header) if header == self.header => self.bytes,
+            _ => self.assign_contiguous(0, LeaderEpoch(0)),
+        }
+    }
+
     /// For the produce reply: the append time under LogAppendTime, else -1.
     pub fn log_append_time_ms(&self) -> i64 {
         match self.header.timestamp_type() {
@@ -61,7 +69,7 @@ impl ProduceBatch {
 /// the timestamp window is then checked on the header's two timestamps.
 pub fn validate_produce(records: &Bytes, policy: &ProducePolicy) -> Result<ProduceBatch, InvalidBatch> {
     let header = single_batch(records)?;
-    if header.base_offset != 0 {
+    if header.base_offset < 0 {
         return Err(InvalidBatch::BaseOffset(header.base_offset));
     }
     check_size(records.len(), policy)?;
