@@ -1,0 +1,1 @@
+"""Fault tests of real Strom processes under real clients."""
