@@ -186,3 +186,6 @@ impl Reports {
             .push_report(PeerEvent::SnapshotReport { peer, delivered });
     }
 }
+
+#[cfg(test)]
+mod tests;

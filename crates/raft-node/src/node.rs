@@ -132,12 +132,15 @@ impl<S: StateMachine> RaftNode<S> {
     }
 
     fn turns(&mut self) -> Result<(), DriverError> {
-        let mut next_tick = Instant::now() + self.tick;
+        let mut ticker = Ticker {
+            next: Instant::now() + self.tick,
+            every: self.tick,
+        };
         loop {
             let until = if self.driver.has_ready() {
                 Instant::now()
             } else {
-                next_tick
+                ticker.next
             };
             let batch = self.inbox.take(until);
             if batch.closed {
@@ -147,11 +150,8 @@ impl<S: StateMachine> RaftNode<S> {
             for event in batch.peers {
                 self.on_peer(event)?;
             }
-            let now = Instant::now();
-            if now >= next_tick {
+            if ticker.is_due(Instant::now()) {
                 self.driver.tick()?;
-                // Missed ticks are skipped: after a pause the first thing must not be an election.
-                next_tick = now + self.tick;
             }
             for request in batch.requests {
                 self.on_request(request);
@@ -173,7 +173,7 @@ impl<S: StateMachine> RaftNode<S> {
 
     fn on_peer(&mut self, event: PeerEvent) -> Result<(), DriverError> {
         match event {
-            PeerEvent::Envelope(envelope) => self.driver.step(envelope),
+            PeerEvent::Envelope(envelope) => self.driver.step(&envelope),
             PeerEvent::Snapshot(snapshot) => self.driver.install_snapshot(snapshot),
             PeerEvent::Unreachable(peer) => {
                 self.driver.report_unreachable(peer);
@@ -200,6 +200,22 @@ impl<S: StateMachine> RaftNode<S> {
             Request::Describe(reply) => drop(reply.send(self.driver.describe())),
             Request::Transfer(node, reply) => drop(reply.send(self.driver.transfer_leadership(node))),
         }
+    }
+}
+
+/// Missed ticks are skipped: after a pause the first thing must not be a burst of ticks, which is an election.
+struct Ticker {
+    next: Instant,
+    every: Duration,
+}
+
+impl Ticker {
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.next;
+        if due {
+            self.next = now + self.every;
+        }
+        due
     }
 }
 
@@ -273,5 +289,27 @@ impl Outbox for Outlet {
         if let Some(reply) = self.reads.remove(&id) {
             drop(reply.send(outcome));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_makes_one_tick() {
+        let start = Instant::now();
+        let every = Duration::from_millis(50);
+        let mut ticker = Ticker {
+            next: start + every,
+            every,
+        };
+        assert!(!ticker.is_due(start));
+        assert!(ticker.is_due(start + every));
+        let resumed = start + Duration::from_secs(60);
+        assert!(ticker.is_due(resumed));
+        assert!(!ticker.is_due(resumed));
+        assert!(!ticker.is_due(resumed + every / 2));
+        assert!(ticker.is_due(resumed + every));
     }
 }

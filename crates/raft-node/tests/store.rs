@@ -1,5 +1,8 @@
 //! The RocksDB store against the memory store, reopened, damaged, locked.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::field_reassign_with_default, reason = "raft's messages are generated")]
+
 use std::path::Path;
 
 use bytes::Bytes;
@@ -200,7 +203,7 @@ fn damage_is_noticed_when_opening() {
             db.put_cf(log, 4u64.to_be_bytes(), value).unwrap();
         }),
         ("a missing entry", |db, log| {
-            db.delete_cf(log, 4u64.to_be_bytes()).unwrap()
+            db.delete_cf(log, 4u64.to_be_bytes()).unwrap();
         }),
         ("a moved entry", |db, log| {
             let value = db.get_cf(log, 5u64.to_be_bytes()).unwrap().unwrap();

@@ -183,7 +183,7 @@ impl<S: StateMachine, St: Store> Driver<S, St> {
     ) -> Result<(), DriverError> {
         match hello.kind() {
             Kind::Introduce if hello.voters == self.introductions.voters => {
-                self.hello(from, Kind::Remembered)
+                self.hello(from, Kind::Remembered);
             }
             Kind::Introduce => {
                 self.drop_garbage(Garbage::OtherVoters);

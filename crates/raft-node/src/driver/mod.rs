@@ -7,9 +7,10 @@ mod outbox;
 mod proposals;
 mod reads;
 mod ready;
+mod setup;
+mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protobuf::Message as _;
@@ -19,14 +20,12 @@ use strom_proto::v1::RaftEnvelope;
 use strom_types::NodeId;
 use thiserror::Error;
 
-use crate::config::{ConfigError, RaftConfig, Tuning, raft_config, voter_ids};
-use crate::handle::{
-    Member, ProposeError, QuorumDescription, RaftRole, RaftStatus, ReadError, TransferError,
-};
-use crate::identity::{Identity, IdentityError, RaftId, StorageId};
+use crate::config::{ConfigError, raft_config, voter_ids};
+use crate::handle::{ProposeError, ReadError, TransferError};
+use crate::identity::{Identity, IdentityError, RaftId};
 use crate::snapshot::read_all;
 use crate::state_machine::{RestoreError, StateMachine};
-use crate::store::{Store, StoreError, Transaction};
+use crate::store::{Store, StoreError};
 use crate::transport::check::{self, Garbage, View};
 
 use introduce::Introductions;
@@ -35,36 +34,8 @@ pub use proposals::ProposalId;
 use proposals::Proposals;
 pub use reads::ReadId;
 use reads::Reads;
-
-/// Whom the driver plays. `seed` makes election timeouts repeatable; `incarnation` must differ between two lives of
-/// one node, so that a read answered to the earlier one is not taken by the later.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    pub node_id: NodeId,
-    pub cluster_id: String,
-    pub voters: Vec<NodeId>,
-    /// Used if the storage is new.
-    pub new_storage: StorageId,
-    pub seed: u64,
-    pub incarnation: u64,
-    pub tick: Duration,
-    pub tuning: Tuning,
-}
-
-impl Setup {
-    pub fn new(config: &RaftConfig, new_storage: StorageId, seed: u64) -> Self {
-        Setup {
-            node_id: config.node_id,
-            cluster_id: config.cluster_id.clone(),
-            voters: config.voter_ids(),
-            new_storage,
-            seed,
-            incarnation: seed,
-            tick: config.tick,
-            tuning: config.tuning.clone(),
-        }
-    }
-}
+pub use setup::Setup;
+use setup::{ElectionTimeouts, bootstrap};
 
 /// A node that cannot be started as configured on this storage.
 #[derive(Debug, Error)]
@@ -186,8 +157,8 @@ impl<S: StateMachine, St: Store> Driver<S, St> {
     }
 
     /// Takes an envelope from a peer. What fails a check is dropped and counted.
-    pub fn step(&mut self, envelope: RaftEnvelope) -> Result<(), DriverError> {
-        let Some(from) = self.receive(&envelope)? else {
+    pub fn step(&mut self, envelope: &RaftEnvelope) -> Result<(), DriverError> {
+        let Some(from) = self.receive(envelope)? else {
             return Ok(());
         };
         for encoded in &envelope.messages {
@@ -320,62 +291,6 @@ impl<S: StateMachine, St: Store> Driver<S, St> {
         Ok(())
     }
 
-    pub fn status(&self) -> RaftStatus {
-        let raft = &self.raw.raft;
-        let role = match raft.state {
-            StateRole::Leader => RaftRole::Leader,
-            StateRole::Follower => RaftRole::Follower,
-            StateRole::Candidate | StateRole::PreCandidate => RaftRole::Candidate,
-        };
-        RaftStatus {
-            role,
-            term: raft.term,
-            leader: RaftId::from_raft(raft.leader_id).and_then(RaftId::node),
-            commit: raft.raft_log.committed,
-            applied: self.applied,
-            ready_to_lead: role == RaftRole::Leader && self.applied_term == raft.term,
-        }
-    }
-
-    pub fn describe(&self) -> QuorumDescription {
-        let raft = &self.raw.raft;
-        let leads = raft.state == StateRole::Leader;
-        let member = |id: u64| {
-            let peer = RaftId::from_raft(id)?;
-            let own = peer == self.id;
-            let matched = match raft.prs().get(id) {
-                _ if own => Some(raft.raft_log.persisted),
-                Some(progress) if leads => Some(progress.matched),
-                _ => None,
-            };
-            let silent = self
-                .last_contact
-                .get(&peer)
-                .map(|at| self.now.saturating_sub(*at));
-            let silent = silent.map(|ticks| self.setup.tick * u32::try_from(ticks).unwrap_or(u32::MAX));
-            Some(Member {
-                node: peer.node()?,
-                raft_id: peer,
-                matched,
-                last_contact: if own { Some(Duration::ZERO) } else { silent },
-            })
-        };
-        let conf = self.conf_state();
-        QuorumDescription {
-            status: self.status(),
-            voters: conf.voters.iter().copied().filter_map(member).collect(),
-            learners: conf.learners.iter().copied().filter_map(member).collect(),
-            log_end: raft.raft_log.last_index(),
-            snapshot: self.raw.store().header().snapshot.map_or(0, |meta| meta.index),
-            not_introduced: self.introductions.missing().filter_map(RaftId::node).collect(),
-            dropped: self
-                .dropped
-                .iter()
-                .map(|(garbage, count)| (garbage.name(), *count))
-                .collect(),
-        }
-    }
-
     pub fn machine(&self) -> &S {
         &self.machine
     }
@@ -400,76 +315,5 @@ impl<S: StateMachine, St: Store> Driver<S, St> {
         let key = (self.raw.raft.term, self.raw.raft.state);
         let timeout = self.timeouts.current(key);
         self.raw.raft.set_randomized_election_timeout(timeout);
-    }
-}
-
-/// Names a new storage and starts the group on it; checks an old one.
-fn bootstrap<S: StateMachine, St: Store>(
-    setup: &Setup,
-    voters: &BTreeSet<RaftId>,
-    store: &mut St,
-    machine: &S,
-) -> Result<Identity, OpenError> {
-    let identity = match store.header().identity.clone() {
-        Some(identity) => identity,
-        None => {
-            let identity = Identity {
-                node_id: setup.node_id,
-                cluster_id: setup.cluster_id.clone(),
-                storage: setup.new_storage,
-            };
-            store.commit(Transaction::new().identity(identity.clone()).synced(true))?;
-            identity
-        }
-    };
-    identity.check(setup.node_id, &setup.cluster_id)?;
-    let configured: Vec<u64> = voters.iter().map(|id| id.get()).collect();
-    if !store.header().is_bootstrapped() {
-        // Every first voter starts from the same snapshot, at index 1 of term 1.
-        let meta = store.stage_snapshot(1, 1, &machine.snapshot())?;
-        let mut conf_state = ConfState::default();
-        conf_state.set_voters(configured.clone());
-        store.commit(Transaction::new().bootstrap(meta, conf_state))?;
-    }
-    let mut stored = store.header().conf_state.voters.clone();
-    stored.sort_unstable();
-    if stored == configured {
-        Ok(identity)
-    } else {
-        Err(OpenError::VotersChanged { stored, configured })
-    }
-}
-
-/// Draws an election timeout for each (term, role), repeatably (SplitMix64).
-struct ElectionTimeouts {
-    state: u64,
-    base: usize,
-    drawn: Option<((u64, StateRole), usize)>,
-}
-
-impl ElectionTimeouts {
-    fn new(setup: &Setup) -> Self {
-        ElectionTimeouts {
-            state: setup.seed,
-            base: setup.tuning.election_ticks.max(1),
-            drawn: None,
-        }
-    }
-
-    fn current(&mut self, key: (u64, StateRole)) -> usize {
-        if let Some((drawn_for, timeout)) = self.drawn
-            && drawn_for == key
-        {
-            return timeout;
-        }
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        let base = u64::try_from(self.base).unwrap_or(u64::MAX);
-        let timeout = self.base + usize::try_from(mixed % base).unwrap_or(0);
-        self.drawn = Some((key, timeout));
-        timeout
     }
 }

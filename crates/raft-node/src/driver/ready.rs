@@ -1,9 +1,13 @@
 //! One turn: takes raft's Ready through the only safe order of sending, writing and applying.
 //!
-//! 1. a leader's messages leave (their entries count only what *others* have fsynced), 2. snapshot, entries and hard
-//! state are written as one batch, synced if raft says so, 3. messages that vouch for that write leave, 4. committed
-//! entries are applied, 5. `advance`, 6. the LightReady's commit, messages and entries likewise. The types
-//! [`Unwritten`] and [`Written`] leave no other order: a message of step 3 can only be had from a completed write.
+//! 1. A leader's messages leave: their entries count only what *others* have fsynced.
+//! 2. Snapshot, entries and hard state are written as one batch, synced if raft says so.
+//! 3. Messages that vouch for that write leave.
+//! 4. Committed entries are applied.
+//! 5. `advance`; then the LightReady's commit, messages and entries likewise.
+//!
+//! The types [`Unwritten`] and [`Written`] leave no other order: a message of step 3 can only be had from a completed
+//! write.
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};

@@ -15,7 +15,7 @@ use crate::store::{SizeLimit, Store, StoreError, check_chain};
 
 #[derive(Clone, Debug)]
 enum Write {
-    Commit(Transaction),
+    Commit(Box<Transaction>),
     Stage(SnapshotMeta, Vec<Bytes>),
 }
 
@@ -218,7 +218,7 @@ impl Store for MemoryStore {
             )?;
         }
         let sync = transaction.sync;
-        let write = Write::Commit(transaction);
+        let write = Write::Commit(Box::new(transaction));
         self.image.apply(&write);
         self.disk.write(write, sync);
         Ok(())

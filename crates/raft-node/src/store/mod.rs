@@ -6,6 +6,7 @@ mod keys;
 mod log_index;
 mod memory;
 mod options;
+mod recover;
 mod rocks;
 mod transaction;
 

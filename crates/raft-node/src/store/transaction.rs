@@ -45,10 +45,11 @@ impl Transaction {
     /// Starts a new group: snapshot `meta` at index 1 term 1, an empty log above it, commit 1.
     pub fn bootstrap(mut self, meta: SnapshotMeta, conf_state: ConfState) -> Self {
         self.switch = Some(Switch::Installed { meta, conf_state });
-        let mut hard_state = HardState::default();
-        hard_state.term = meta.term;
-        hard_state.commit = meta.index;
-        self.hard_state = Some(hard_state);
+        self.hard_state = Some(HardState {
+            term: meta.term,
+            commit: meta.index,
+            ..HardState::default()
+        });
         self.sync = true;
         self
     }

@@ -181,7 +181,7 @@ fn a_storage_is_opened_only_as_what_it_is() {
     assert!(matches!(
         single(&disk, |setup| {
             setup.node_id = NodeId(1);
-            setup.voters = vec![NodeId(1)]
+            setup.voters = vec![NodeId(1)];
         }),
         Err(OpenError::Identity(_))
     ));
@@ -248,7 +248,7 @@ impl Outbox for Order {
 fn nothing_leaves_that_the_disk_does_not_hold() {
     let disk = MemoryDisk::new();
     let mut driver = single(&disk, |setup| {
-        setup.voters = vec![NodeId(0), NodeId(1), NodeId(2)]
+        setup.voters = vec![NodeId(0), NodeId(1), NodeId(2)];
     })
     .unwrap();
     let mut order = Order {
@@ -271,7 +271,7 @@ fn nothing_leaves_that_the_disk_does_not_hold() {
         }),
     };
     for peer in [2, 3] {
-        driver.step(envelope(peer, true, None)).unwrap();
+        driver.step(&envelope(peer, true, None)).unwrap();
     }
     let mut last = (1, 1);
     for turn in 0..10_000u64 {
@@ -297,7 +297,7 @@ fn nothing_leaves_that_the_disk_does_not_hold() {
             last = (entry.index, term);
             message.set_entries(vec![entry].into());
         }
-        driver.step(envelope(from, false, Some(message))).unwrap();
+        driver.step(&envelope(from, false, Some(message))).unwrap();
         while driver.has_ready() {
             driver.on_ready(&mut order).unwrap();
         }

@@ -327,7 +327,7 @@ impl World {
 
     fn deliver(&mut self, to: usize, packet: Packet) {
         match packet {
-            Packet::Envelope(envelope) => self.act(to, |node| node.step(envelope)),
+            Packet::Envelope(envelope) => self.act(to, |node| node.step(&envelope)),
             Packet::Snapshot(snapshot) => {
                 let from = usize::try_from(snapshot.envelope.from - 1).unwrap();
                 let peer = self.machines[to].node.as_ref().map(Driver::id);
