@@ -179,3 +179,54 @@ fn examine(records: &Bytes) -> Option<FetchedRecords> {
         .filter(|_| walk.tail().is_empty())
         .map(|(records, _)| records)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use strom_records::{BatchBuilder, NewRecord, patch_in_place};
+
+    use super::*;
+
+    fn batch(offset: Offset, epoch: i32) -> Bytes {
+        let mut batch = BatchBuilder::new();
+        for value in [b"a", b"b"] {
+            let record = NewRecord {
+                value: Some(value),
+                ..NewRecord::default()
+            };
+            batch.push(&record).unwrap();
+        }
+        let own = BytesMut::from(&batch.build().unwrap()[..]);
+        patch_in_place(own, offset, LeaderEpoch(epoch)).unwrap()
+    }
+
+    fn all(batches: &[Bytes]) -> Option<FetchedRecords> {
+        examine(&batches.concat().into())
+    }
+
+    #[test]
+    fn whole_contiguous_batches_of_rising_epochs_pass() {
+        let found = all(&[batch(4, 2), batch(6, 2), batch(8, 5)]).unwrap();
+        assert_eq!(found.base_offset, 4);
+        assert_eq!((found.first_epoch, found.last_epoch), (LeaderEpoch(2), LeaderEpoch(5)));
+    }
+
+    #[test]
+    fn anything_else_is_damage() {
+        assert_eq!(all(&[batch(4, 2), batch(7, 2)]), None, "a gap");
+        assert_eq!(all(&[batch(4, 2), batch(5, 2)]), None, "an overlap");
+        assert_eq!(all(&[batch(4, 2), batch(6, 1)]), None, "a falling epoch");
+        assert_eq!(all(&[batch(OFFSET_MAX + 1, 2)]), None, "an impossible offset");
+        assert_eq!(all(&[batch(-1, 2)]), None, "a negative offset");
+        let good = batch(0, 1);
+        for at in 0..good.len() {
+            assert_eq!(examine(&good.slice(..at)), None, "cut at {at}");
+            // Offset and epoch are not under the CRC.
+            if at >= 16 {
+                let mut flipped = good.to_vec();
+                flipped[at] ^= 1;
+                assert_eq!(examine(&flipped.into()), None, "bit flipped in byte {at}");
+            }
+        }
+    }
+}

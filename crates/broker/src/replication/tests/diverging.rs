@@ -1,11 +1,15 @@
 //! Leader changes with logs that part: followers cut what the new leader has not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use strom_replication::{Acks, RoleKind};
+use strom_types::LeaderEpoch;
 
 use super::cluster::{Cluster, Settings, eventually};
 use super::writing::Writer;
+use crate::partition::{Marks, Pushable};
+use crate::replication::push::{Push, StreamQueue};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_former_leader_drops_what_was_never_committed() {
@@ -48,6 +52,52 @@ async fn a_former_leader_drops_what_was_never_committed() {
     }
     cluster.converge().await;
     assert_eq!(cluster.partition(1, 0).high_watermark(), 15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_pushed_in_an_epoch_that_is_over() {
+    let cluster = Cluster::start(Settings::default());
+    let mut writer = Writer::new();
+    let first = cluster.partition(1, 0);
+    writer.write(&first, Acks::All, b"x").unwrap();
+    writer.outcome().await.unwrap();
+    let is_pushed = |epoch| {
+        let epoch = LeaderEpoch(epoch);
+        let found = [
+            first.pushable(epoch, 0, 1000),
+            first.pushable_from_disk(epoch, 0, 1000),
+        ];
+        let records = found.iter().filter(|found| matches!(found, Pushable::Records { .. }));
+        (records.count(), first.marks_in(epoch).is_some())
+    };
+    assert_eq!(is_pushed(1), (2, true));
+    cluster.elect(2, &[1, 2, 3]);
+    assert_eq!((is_pushed(1), is_pushed(2)), ((0, false), (0, false)));
+    cluster.elect(1, &[1, 2, 3]);
+    assert_eq!((is_pushed(1), is_pushed(3)), ((0, false), (2, true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_before_a_restart_is_not_sent_after_it() {
+    let cluster = Cluster::start(Settings::default());
+    let queue = Arc::new(StreamQueue::default());
+    let push = Push::new(cluster.partition(1, 0), queue.clone());
+    push.serve(LeaderEpoch(1), 5, true);
+    let before = push.progress();
+    push.serve(LeaderEpoch(1), 5, true);
+    let marks = Marks::default();
+    assert!(!push.sent(before.generation, 5, 8, marks));
+    let now = push.progress();
+    assert!(push.sent(now.generation, 5, 8, marks));
+    assert!(!push.sent(now.generation, 5, 8, marks), "sent already");
+    push.serve(LeaderEpoch(1), 6, false);
+    assert_eq!(push.progress().next, 8, "an acknowledgement restarts nothing");
+    assert!(!push.park_if(before.generation) && push.park_if(now.generation));
+    push.serve(LeaderEpoch(1), 6, false);
+    assert_eq!(push.progress().next, 6);
+    push.close();
+    queue.clear();
+    assert_eq!(Arc::strong_count(&push), 1, "nobody holds what is closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

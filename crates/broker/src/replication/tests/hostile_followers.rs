@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use strom_proto::convert::error_code;
-use strom_proto::v1::{FollowerHello, FollowerPosition, FollowerPositions, follower_head::Message};
+use strom_proto::splice::Spliced;
+use strom_proto::v1::{
+    FollowerHello, FollowerPosition, FollowerPositions, LeaderHead, follower_head::Message,
+};
 use strom_replication::Acks;
 use strom_types::ErrorCode;
 
@@ -185,29 +188,56 @@ async fn a_follower_that_takes_nothing_is_sent_no_more_than_its_window() {
             writer.outcome().await.unwrap();
         }
     }
+    let size = |partition| cluster.partition(1, partition).log().size_bytes();
+    let sizes = [size(0), size(1)];
     let limit = WINDOW_BYTES + 2 * u64::try_from(MESSAGE_BYTES).unwrap();
-    let mut seen = [0, 0];
+    let mut seen = [0u64, 0];
     let mut unacknowledged = 0;
-    loop {
-        let messages = follower.drain(Duration::from_millis(300)).await;
-        let sent: u64 = messages.iter().map(message_bytes).sum();
-        assert!(sent + unacknowledged <= limit, "{sent} after {unacknowledged}");
-        for part in messages.iter().flat_map(|message| &message.head.partitions) {
-            seen[usize::try_from(part.partition).unwrap()] += part.length;
+    while seen != sizes {
+        while unacknowledged < WINDOW_BYTES && seen != sizes {
+            let message = follower.next().await.expect("the stream goes on");
+            unacknowledged += message_bytes(&message);
+            count(&message, &mut seen);
         }
-        unacknowledged = (sent + unacknowledged) / 2;
-        if sent == 0 {
-            break;
+        // Whatever more there is would come now.
+        for message in follower.drain(Duration::from_millis(20)).await {
+            unacknowledged += message_bytes(&message);
+            count(&message, &mut seen);
         }
+        assert!(unacknowledged <= limit, "{unacknowledged} bytes are on their way");
         assert!(seen[0].abs_diff(seen[1]) <= 4 << 20, "they take turns: {seen:?}");
-        // Half of it is taken in.
-        follower.tell(Vec::new(), unacknowledged.max(1)).await;
-        if seen[0].min(seen[1]) > 20_000_000 {
-            break;
+        follower.tell(Vec::new(), unacknowledged / 2).await;
+        unacknowledged -= unacknowledged / 2;
+    }
+}
+
+fn count(message: &Spliced<LeaderHead>, seen: &mut [u64; 2]) {
+    for part in &message.head.partitions {
+        seen[usize::try_from(part.partition).unwrap()] += u64::from(part.length);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_may_begin_again_at_an_earlier_offset() {
+    let cluster = without_broker_3(Settings::default()).await;
+    let mut writer = Writer::new();
+    writer.write(&cluster.partition(1, 0), Acks::Leader, b"x").unwrap();
+    writer.outcome().await.unwrap();
+    let mut follower = RawFollower::open(&cluster).await;
+    follower.say(Message::Hello(hello())).await;
+    let mut payloads = Vec::new();
+    for _ in 0..3 {
+        follower.tell(vec![position(key(0), 0)], 0).await;
+        loop {
+            let message = follower.next().await.unwrap();
+            if !message.payload.is_empty() {
+                assert_eq!(message.head.partitions[0].base_offset, 0);
+                payloads.push(message.payload);
+                break;
+            }
         }
     }
-    assert!(
-        seen[0].min(seen[1]) > 19_000_000,
-        "all of it comes in the end: {seen:?}"
-    );
+    let more = follower.drain(Duration::from_millis(20)).await;
+    assert!(more.is_empty(), "there is no news: {more:?}");
+    assert!(payloads.iter().all(|payload| *payload == payloads[0]));
 }

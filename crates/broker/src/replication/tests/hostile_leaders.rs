@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use strom_proto::splice::SplicedServer;
 use strom_proto::v1::{EpochEnd, LeaderHead, LeaderPartition, ServiceError};
 use strom_records::patch_in_place;
-use strom_replication::RoleKind;
-use strom_types::{ErrorCode, LeaderEpoch};
+use strom_replication::{FetchReply, FetchedRecords, ReplyBody, RoleKind};
+use strom_types::{BrokerId, ErrorCode, LeaderEpoch};
 use tonic::service::Routes;
 
 use super::cluster::{Cluster, Settings, eventually, key};
@@ -185,6 +185,20 @@ async fn a_partition_that_was_never_assigned_is_ignored() {
     };
     send(&stream, elsewhere, good.clone()).await;
     // Broker 3 does not lead, whatever it says.
+    let reply = FetchReply {
+        leader_epoch: LeaderEpoch(1),
+        fetch_offset: 0,
+        high_watermark: 0,
+        log_start: 0,
+        body: ReplyBody::Records(FetchedRecords {
+            base_offset: 0,
+            first_epoch: LeaderEpoch(1),
+            last_epoch: LeaderEpoch(1),
+        }),
+    };
+    let follower = cluster.partition(2, 0);
+    follower.follower_reply(BrokerId(3), reply, good.clone());
+    assert_eq!(follower.log().log_end_offset(), 0);
     send(&stream, part(&good), good).await;
     assert_eq!(stream.positions().await[0].fetch_offset, 2);
     assert!(cluster.node(2).partitions.get(key(55)).is_none());
