@@ -14,6 +14,8 @@ const REQUEST_MEMORY_MAX: usize = 2048 * MIB;
 /// Strom's own ceilings where Kafka has none by default.
 const CONNECTIONS_MAX: usize = 10_000;
 const CONNECTIONS_PER_IP_MAX: usize = 10_000;
+const PARTIAL_FRAME_GRACE: Duration = Duration::from_secs(10);
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Sizes are bytes. See docs/configuration.md for the keys.
 #[derive(Clone, Debug)]
@@ -33,6 +35,10 @@ pub struct GatewayConfig {
     pub connections_per_ip_max: usize,
     /// `connections.max.idle.ms`.
     pub idle_max: Duration,
+    /// After this time a half-received request must come in at 1 KiB a second, else its connection is closed.
+    pub partial_frame_grace: Duration,
+    /// A reply must be taken within this time.
+    pub send_timeout: Duration,
     /// What all clients' requests in flight may take together.
     pub request_memory_bytes: usize,
     /// `auto.create.topics.enable`.
@@ -56,6 +62,8 @@ impl GatewayConfig {
             idle_max: settings
                 .millis("connections.max.idle.ms")
                 .unwrap_or(Duration::MAX / 4),
+            partial_frame_grace: PARTIAL_FRAME_GRACE,
+            send_timeout: SEND_TIMEOUT,
             request_memory_bytes: request_memory().max(frame_bytes_max),
             auto_create_topics: settings.bool("auto.create.topics.enable"),
         }
@@ -68,7 +76,8 @@ impl GatewayConfig {
             in_flight_max: 64,
             in_flight_bytes_max: 128 * MIB,
             idle_max: self.idle_max.min(Duration::from_secs(365 * 24 * 3600)),
-            send_timeout: Duration::from_secs(60),
+            partial_frame_grace: self.partial_frame_grace,
+            send_timeout: self.send_timeout,
         }
     }
 }

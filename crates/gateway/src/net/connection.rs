@@ -33,12 +33,12 @@ pub(crate) struct ConnectionLimits {
     pub in_flight_bytes_max: usize,
     /// `connections.max.idle.ms`.
     pub idle_max: Duration,
+    /// After this time a half-received frame must have grown by [`PARTIAL_FRAME_BYTES_PER_SECOND`] on average.
+    pub partial_frame_grace: Duration,
     /// A reply must be taken within this time.
     pub send_timeout: Duration,
 }
 
-/// After this time a half-received frame must have grown by [`PARTIAL_FRAME_BYTES_PER_SECOND`] on average.
-const PARTIAL_FRAME_GRACE: Duration = Duration::from_secs(10);
 const PARTIAL_FRAME_BYTES_PER_SECOND: u64 = 1024;
 /// How often a half-received frame is looked at.
 const PARTIAL_FRAME_CHECK: Duration = Duration::from_secs(1);
@@ -196,7 +196,7 @@ impl Connection {
     fn expect_rest_of_frame(&mut self) {
         let now = Instant::now();
         self.partial_since = Some(now);
-        self.pace_due = now + PARTIAL_FRAME_GRACE;
+        self.pace_due = now + self.gateway.limits().partial_frame_grace;
     }
 
     async fn answer(&mut self, finished: Finished) -> Result<(), Closed> {
@@ -244,7 +244,7 @@ impl Connection {
             self.pace_due = Instant::now() + PARTIAL_FRAME_CHECK;
             let age = since.elapsed();
             let due = age.as_secs() * PARTIAL_FRAME_BYTES_PER_SECOND;
-            let slow = age > PARTIAL_FRAME_GRACE && (self.frames.partial_len() as u64) < due;
+            let slow = age > self.gateway.limits().partial_frame_grace && (self.frames.partial_len() as u64) < due;
             return if slow && self.may_start() {
                 Err(Closed::SlowFrame)
             } else {
