@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use strom_gateway::GatewayConfig;
 use strom_types::{BrokerId, NodeId};
 use tempfile::TempDir;
 
@@ -34,6 +35,7 @@ pub struct ClusterBuilder {
     settings: Vec<(String, String)>,
     allowed_logs: Vec<String>,
     broker_dir: Option<PathBuf>,
+    tune_gateway: Option<fn(&mut GatewayConfig)>,
 }
 
 impl ClusterBuilder {
@@ -46,6 +48,7 @@ impl ClusterBuilder {
             settings: Vec::new(),
             allowed_logs: Vec::new(),
             broker_dir: None,
+            tune_gateway: None,
         }
     }
 
@@ -94,6 +97,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Changes what no configuration key reaches, such as time-outs of connections.
+    #[must_use]
+    pub fn tune_gateway(mut self, tune: fn(&mut GatewayConfig)) -> Self {
+        self.tune_gateway = Some(tune);
+        self
+    }
+
     /// Starts everything and waits until clients are served.
     pub async fn start(self) -> Cluster {
         let mut cluster = self.build();
@@ -138,6 +148,7 @@ impl ClusterBuilder {
                     socket: (!alone).then(|| socket(dir, &name)),
                     data_dir: self.data_of(dir, &name, n == 0),
                     settings: self.settings_of(Some(id(n))),
+                    tune_gateway: self.tune_gateway,
                     name,
                 }
             })
@@ -161,6 +172,7 @@ impl ClusterBuilder {
             socket: id.map(|_| socket(dir, &name)),
             data_dir: self.data_of(dir, &name, first_broker),
             settings: self.settings_of(id),
+            tune_gateway: self.tune_gateway,
             name,
         };
         let mut specs = Vec::new();

@@ -55,10 +55,12 @@ impl Cluster {
     }
 
     pub(crate) fn new(dir: TempDir, ports: Vec<Port>, processes: Vec<Process>, allowed: Vec<String>) -> Self {
+        let data_dirs = processes.iter().map(|process| process.spec().data_dir.clone());
+        let dirs = data_dirs.chain([dir.path().to_owned()]).collect();
         Cluster {
             processes,
             ports,
-            watch: Watch::start(dir.path().to_owned()),
+            watch: Watch::start(dirs),
             allowed_logs: allowed,
             disturbed: false,
             dir,

@@ -28,3 +28,4 @@ pub use builder::{ClusterBuilder, Wiring};
 pub use cluster::{Cluster, Member};
 pub use logs::Line;
 pub use memory::{peak_resident_bytes, reset_peak_resident_bytes, resident_bytes};
+pub use strom_gateway::GatewayConfig;

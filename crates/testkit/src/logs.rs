@@ -29,7 +29,7 @@ struct Watched {
 }
 
 struct Cluster {
-    dir: PathBuf,
+    dirs: Vec<PathBuf>,
     lines: Arc<Mutex<Vec<Line>>>,
 }
 
@@ -55,8 +55,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// `dir` is the cluster's own: lines from threads of libraries are told apart by it.
-    pub(crate) fn start(dir: PathBuf) -> Self {
+    /// `dirs` are the cluster's own: lines from threads of libraries are told apart by them.
+    pub(crate) fn start(dirs: Vec<PathBuf>) -> Self {
         install();
         let mut watched = WATCHED.lock();
         watched.next += 1;
@@ -64,7 +64,7 @@ impl Watch {
         watched.clusters.insert(
             id,
             Cluster {
-                dir,
+                dirs,
                 lines: Arc::clone(&lines),
             },
         );
@@ -119,9 +119,10 @@ fn note(level: &str, text: String) {
     };
     let watched = WATCHED.lock();
     let owner = CLUSTER.get().or_else(|| {
+        let names = |dir: &PathBuf| line.text.contains(&*dir.to_string_lossy());
         let mut named = watched.clusters.iter();
         named
-            .find(|(_, cluster)| line.text.contains(&*cluster.dir.to_string_lossy()))
+            .find(|(_, cluster)| cluster.dirs.iter().any(names))
             .map(|(id, _)| *id)
     });
     for (id, cluster) in &watched.clusters {

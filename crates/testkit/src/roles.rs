@@ -63,6 +63,8 @@ pub(crate) struct Spec {
     pub socket: Option<PathBuf>,
     pub data_dir: PathBuf,
     pub settings: Vec<(String, String)>,
+    /// Changes what no configuration key reaches.
+    pub tune_gateway: Option<fn(&mut GatewayConfig)>,
 }
 
 /// One life of a process, as seen from outside.
@@ -237,7 +239,10 @@ impl Start {
             peers: self.life.peers.clone(),
             controller: self.controllers(),
         };
-        let config = GatewayConfig::from_settings(&self.settings);
+        let mut config = GatewayConfig::from_settings(&self.settings);
+        if let Some(tune) = self.spec.tune_gateway {
+            tune(&mut config);
+        }
         let app = strom_gateway::App::build(config, vec![listener], environment)?;
         stage.spawn("gateway", OnFailure::Shutdown, move |stop| async move {
             app.run(stop).await;

@@ -1,0 +1,165 @@
+//! A full disk: appends are refused, nothing is lost, reads and deletions go on, and the node stays up.
+
+use std::path::Path;
+use std::process::Command;
+
+use strom_cluster::codes::*;
+use strom_cluster::raw::Raw;
+use strom_cluster::requests::*;
+use strom_cluster::until;
+use strom_testkit::{Cluster, Member, Wiring};
+
+in_both_wirings!(with_the_reserve_touched_appends_are_refused_and_the_rest_goes_on);
+
+const FULL: &str = "disk is full";
+
+async fn with_the_reserve_touched_appends_are_refused_and_the_rest_goes_on(wiring: Wiring) {
+    let mut cluster = Cluster::builder().wiring(wiring).allow_log(FULL).start().await;
+    let mut raw = Raw::connect(&cluster.bootstrap()).await;
+    create_topic(&mut raw, "kept", 1, &[]).await;
+    create_topic(&mut raw, "dropped", 1, &[]).await;
+    for n in 0..5 {
+        produce_values(&mut raw, "kept", 0, &[&format!("record {n}")]).await;
+    }
+    cluster.set("strom.disk.reserve.bytes", &i64::MAX.to_string());
+    cluster.restart(Member::Broker(0)).await;
+    cluster.wait_ready().await;
+    let mut raw = Raw::connect(&cluster.bootstrap()).await;
+    wait_served(&mut raw, "kept", 0).await;
+    for _ in 0..3 {
+        let refused = produce(&mut raw, "kept", 0, batch(&["too much"])).await;
+        assert_eq!(
+            (refused.error_code, refused.base_offset),
+            (KAFKA_STORAGE_ERROR, -1)
+        );
+    }
+    let read = read_all(&mut raw, "kept", 0, 0).await;
+    assert_eq!(
+        read.len(),
+        5,
+        "reads go on, and nothing refused is there: {read:?}"
+    );
+    assert_eq!(delete_records(&mut raw, "kept", 0, 2).await, (2, NONE));
+    assert_eq!(delete_topic(&mut raw, "dropped").await, NONE);
+
+    cluster.set("strom.disk.reserve.bytes", "0");
+    cluster.restart(Member::Broker(0)).await;
+    cluster.wait_ready().await;
+    let mut raw = Raw::connect(&cluster.bootstrap()).await;
+    wait_served(&mut raw, "kept", 0).await;
+    assert_eq!(produce_values(&mut raw, "kept", 0, &["room again"]).await, 5);
+    assert_eq!(read_all(&mut raw, "kept", 0, 2).await.len(), 4);
+}
+
+/// A small file system of its own, unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(mib: u32) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={mib}m");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(dir.path())
+            .status();
+        mounted
+            .is_ok_and(|status| status.success())
+            .then(|| SmallDisk(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a file may still be open when a test fails.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_to_its_reserve_loses_nothing_and_serves_again_once_there_is_room() {
+    fill_up(12 << 20, &[KAFKA_STORAGE_ERROR]).await;
+}
+
+/// Without a reserve the write itself fails: whether that record is kept is not known, and the client is told so.
+#[tokio::test]
+async fn a_disk_that_fills_up_to_the_last_byte_loses_nothing_and_serves_again_once_there_is_room() {
+    fill_up(0, &[KAFKA_STORAGE_ERROR, REQUEST_TIMED_OUT]).await;
+}
+
+async fn fill_up(reserve: u64, refusals: &[i16]) {
+    let Some(disk) = SmallDisk::mount(32) else {
+        eprintln!("SKIPPED: a small tmpfs cannot be mounted here; this test needs root");
+        return;
+    };
+    let builder = Cluster::builder().wiring(Wiring::Grpc).data_dir(disk.path());
+    let mut cluster = builder
+        .setting("strom.disk.reserve.bytes", &reserve.to_string())
+        .allow_log(FULL)
+        .allow_log("No space left on device")
+        .start()
+        .await;
+    let mut raw = Raw::connect(&cluster.bootstrap()).await;
+    create_topic(&mut raw, "kept", 1, &[]).await;
+    create_topic(&mut raw, "ballast", 1, &[]).await;
+    let large = "x".repeat(100_000);
+    let mut acknowledged = Vec::new();
+    for n in 0.. {
+        assert!(n < 400, "40 MB on a disk of 32 MiB");
+        let topic = if n % 4 == 0 { "kept" } else { "ballast" };
+        let mut request = produce_request(topic, 0, batch(&[&format!("{n} {large}")]), -1);
+        request.timeout_ms = 500;
+        let reply = raw.call(PRODUCE, &request).await;
+        let reply = reply
+            .responses
+            .first()
+            .unwrap()
+            .partition_responses
+            .first()
+            .unwrap();
+        match (reply.error_code, topic) {
+            (NONE, "kept") => acknowledged.push((reply.base_offset, n)),
+            (NONE, _) => {}
+            (code, _) => {
+                assert!(refusals.contains(&code), "error {code} after {n}");
+                break;
+            }
+        }
+    }
+    assert!(acknowledged.len() > 20, "only {} records fit", acknowledged.len());
+    check(&mut raw, &acknowledged).await;
+    // Over a crash on the full disk, too.
+    cluster.kill(Member::Broker(0)).await;
+    cluster.restart(Member::Broker(0)).await;
+    cluster.wait_ready().await;
+    wait_served(&mut raw, "kept", 0).await;
+    check(&mut raw, &acknowledged).await;
+
+    assert_eq!(delete_topic(&mut raw, "ballast").await, NONE);
+    let bootstrap = cluster.bootstrap();
+    let reply = until("room after a deletion", || async {
+        let mut raw = Raw::connect(&bootstrap).await;
+        Some(produce(&mut raw, "kept", 0, batch(&["room again"])).await)
+            .filter(|reply| reply.error_code == NONE)
+    });
+    let end = reply.await.base_offset;
+    check(&mut raw, &acknowledged).await;
+    assert_eq!(fetch(&mut raw, "kept", 0, end).await.error_code, NONE);
+    drop(cluster);
+}
+
+/// Every acknowledged record lies where it was said to.
+async fn check(raw: &mut Raw, acknowledged: &[(i64, i32)]) {
+    let read = read_all(raw, "kept", 0, 0).await;
+    for (offset, n) in acknowledged {
+        let found = read.iter().find(|(at, _)| at == offset);
+        let (_, value) = found.unwrap_or_else(|| panic!("record {n} at {offset} is lost"));
+        assert!(
+            value.starts_with(&format!("{n} ")),
+            "another record than {n} at {offset}"
+        );
+    }
+}
