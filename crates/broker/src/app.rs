@@ -1,20 +1,21 @@
 //! Wires a broker and takes it through its life: open the directory, register, follow the metadata, serve, hand over,
 //! close.
 
-use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use strom_client::{ControllerClient, MetadataCache, MetadataChange, MetadataWatcher, Peers};
+use strom_client::{ControllerClient, MetadataChange, MetadataWatcher, Peers};
 use strom_log::{LogDir, LogDirConfig};
 use strom_proto::splice::SplicedServer;
 use strom_proto::v1::broker_control_server::BrokerControlServer;
 use strom_proto::v1::group_coordinator_server::GroupCoordinatorServer;
 use strom_replication::Event;
-use strom_runtime::{Clock, Health, Shutdown};
+use strom_runtime::{Clock, Health, OnFailure, Shutdown, TaskGroup};
 use strom_types::{BrokerEpoch, MetadataOffset};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 use tonic::service::Routes;
 use tracing::{error, info, warn};
 
@@ -23,17 +24,18 @@ use crate::config::BrokerConfig;
 use crate::data::BrokerData;
 use crate::error::BrokerError;
 use crate::grpc::{Control, Groups};
-use crate::life::{AlterPartitions, Heartbeat, IsrChange, Standing, register};
+use crate::life::{AlterPartitions, Heartbeat, Standing, register};
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
 use crate::partitions::Partitions;
 use crate::replication::{self, Replication};
 use crate::shared::{Note, Shared};
+use crate::tasks::{apply_metadata, checkpoint, checkpoint_now, report_health, take_notes, tick};
 use crate::write_room::WriteRoom;
 
 const COMPONENT: &str = "broker";
-/// Replicas look at the time at least this often.
-const TICK: Duration = Duration::from_millis(100);
+/// Loops end at once when told to, but for a disk operation under way.
+const TASKS_STOP_MAX: Duration = Duration::from_secs(1);
 const CONTROL_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What a broker needs from its process.
@@ -171,7 +173,6 @@ impl App {
             partitions,
             replication,
         } = self;
-        let stop = Shutdown::new();
         let (applied, applied_rx) = watch::channel(MetadataOffset(0));
         let (standing, standing_rx) = watch::channel(Standing::default());
         let (want_shutdown, want_shutdown_rx) = watch::channel(false);
@@ -188,44 +189,59 @@ impl App {
             controller,
             changes: isr_receiver,
         };
-        let tasks = async {
-            tokio::join!(
-                watcher.run(stop.clone()),
-                apply_metadata(
-                    partitions.clone(),
-                    broker.metadata().clone(),
-                    changes,
-                    applied,
-                    stop.clone()
-                ),
-                take_notes(broker.clone(), notes, isr_changes, stop.clone()),
-                alter.run(stop.clone()),
-                replication.run(stop.clone()),
-                tick(broker.clone(), stop.clone()),
-                checkpoint(broker.clone(), stop.clone()),
-                report_health(health, standing_rx.clone(), stop.clone()),
-            );
-        };
-        let ending = async {
-            shutdown.cancelled().await;
-            hand_over(&broker, want_shutdown, standing_rx.clone()).await;
-            stop.trigger("the broker stops");
-        };
-        let outcome = async {
-            let ended = tokio::select! {
-                ended = heartbeat.run(stop.clone()) => ended,
-                () = async { tokio::join!(tasks, ending); } => Ok(()),
-            };
-            if let Err(error) = &ended {
-                error!(%error, "the broker stops at once");
-                stop.trigger("ended by the controllers");
+        // Each loop is a task of its own: the heartbeat must not wait for another's disk.
+        let failure = Shutdown::new();
+        let tasks = TaskGroup::detached(COMPONENT, failure.clone());
+        spawn(&tasks, "metadata watch", |stop| watcher.run(stop));
+        let (hosted, metadata) = (partitions.clone(), broker.metadata().clone());
+        spawn(&tasks, "metadata changes", |stop| {
+            apply_metadata(hosted, metadata, changes, applied, stop)
+        });
+        spawn(&tasks, "partition notes", |stop| {
+            take_notes(broker.clone(), notes, isr_changes, stop)
+        });
+        spawn(&tasks, "ISR changes", |stop| alter.run(stop));
+        spawn(&tasks, "replication", |stop| replication.run(stop));
+        spawn(&tasks, "replica ticks", |stop| tick(broker.clone(), stop));
+        spawn(&tasks, "checkpoints", |stop| checkpoint(broker.clone(), stop));
+        spawn(&tasks, "health", |stop| {
+            report_health(COMPONENT, health, standing_rx.clone(), stop)
+        });
+        let beating = Shutdown::new();
+        let mut heartbeat = tokio::spawn(heartbeat.run(beating.clone()));
+        let outcome = tokio::select! {
+            ended = &mut heartbeat => {
+                let ended = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+                if let Err(error) = &ended {
+                    error!(%error, "the broker stops at once");
+                }
+                ended
             }
-            ended
+            () = failure.cancelled() => Err(BrokerError::TaskFailed(failure.reason().unwrap_or_default())),
+            () = async {
+                shutdown.cancelled().await;
+                hand_over(&broker, want_shutdown, standing_rx.clone()).await;
+            } => Ok(()),
         };
-        let outcome = outcome.await;
+        beating.trigger("the broker stops");
+        tasks.stop(TASKS_STOP_MAX).await;
         close(&broker, &partitions, dir).await?;
         outcome
     }
+}
+
+/// Spawns a loop that ends only with the broker.
+fn spawn<T>(tasks: &TaskGroup, name: &str, task: impl FnOnce(Shutdown) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    tasks.spawn(name, OnFailure::Shutdown, |stop| {
+        let task = task(stop);
+        async move {
+            task.await;
+            Ok::<(), Infallible>(())
+        }
+    });
 }
 
 fn log_dir_config(config: &BrokerConfig) -> LogDirConfig {
@@ -237,161 +253,6 @@ fn log_dir_config(config: &BrokerConfig) -> LogDirConfig {
         tail_cache_bytes_max: config.tail_cache_bytes_max,
         ..LogDirConfig::default()
     }
-}
-
-/// Brings the partitions in step with each metadata change, in order, on a thread of its own: it opens logs and syncs.
-async fn apply_metadata(
-    partitions: Arc<Partitions>,
-    metadata: MetadataCache,
-    mut changes: mpsc::UnboundedReceiver<MetadataChange>,
-    applied: watch::Sender<MetadataOffset>,
-    stop: Shutdown,
-) {
-    let mut seen = metadata.changes();
-    loop {
-        let change = tokio::select! {
-            () = stop.cancelled() => return,
-            change = changes.recv() => match change {
-                Some(change) => Some(change),
-                None => return,
-            },
-            // Entries without records move the index alone.
-            changed = seen.changed() => match changed {
-                Ok(()) => None,
-                Err(_) => return,
-            },
-        };
-        match change {
-            Some(change) => {
-                let index = change.image.index;
-                let partitions = partitions.clone();
-                let done = tokio::task::spawn_blocking(move || partitions.apply(&change)).await;
-                if let Err(error) = done {
-                    error!(%error, "a metadata change could not be applied");
-                    std::panic::resume_unwind(error.into_panic());
-                }
-                applied.send_if_modified(|at| std::mem::replace(at, index.max(*at)) < index);
-            }
-            None if changes.is_empty() => {
-                let index = metadata.applied();
-                if changes.is_empty() && metadata.image().index <= *applied.borrow() {
-                    applied.send_if_modified(|at| std::mem::replace(at, index.max(*at)) < index);
-                }
-            }
-            None => {}
-        }
-    }
-}
-
-/// Does what partitions want done outside their locks.
-async fn take_notes(
-    broker: Broker,
-    mut notes: mpsc::UnboundedReceiver<Note>,
-    isr_changes: mpsc::UnboundedSender<IsrChange>,
-    stop: Shutdown,
-) {
-    loop {
-        let note = tokio::select! {
-            () = stop.cancelled() => return broker.coordinators().close(),
-            note = notes.recv() => match note {
-                Some(note) => note,
-                None => return,
-            },
-        };
-        match note {
-            Note::AlterPartition {
-                key,
-                leader_epoch,
-                partition_epoch,
-                attempt,
-                new_isr,
-                recovery_state,
-            } => {
-                let change = IsrChange {
-                    key,
-                    leader_epoch,
-                    partition_epoch,
-                    attempt,
-                    new_isr,
-                    recovery_state,
-                };
-                // The receiver ends with the broker.
-                let _ = isr_changes.send(change);
-            }
-            Note::DeleteLog { key } => {
-                let dir = broker.dir().clone();
-                let deleted = tokio::task::spawn_blocking(move || dir.delete_log(key)).await;
-                if let Ok(Err(error)) = deleted {
-                    warn!(%key, %error, "cannot delete a log");
-                }
-            }
-            note @ (Note::LeaderReady { .. } | Note::LeadershipEnded { .. } | Note::TopicsRemoved { .. }) => {
-                broker.coordinators().take_note(broker.partitions(), note).await;
-            }
-        }
-    }
-}
-
-/// Lets replicas see the time pass.
-async fn tick(broker: Broker, stop: Shutdown) {
-    let mut every = interval(TICK);
-    every.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = every.tick() => {}
-        }
-        let moment = broker.shared().moment();
-        for partition in broker.partitions().all() {
-            let due = partition.with_replica(|replica| {
-                replica.next_tick().is_some_and(|due| due <= moment.now)
-                    || (replica.waits_for_lease() && moment.lease_valid())
-            });
-            if due {
-                partition.step(Event::Tick);
-            }
-        }
-    }
-}
-
-/// Writes the high watermarks down now and then, so that a restart begins near them.
-async fn checkpoint(broker: Broker, stop: Shutdown) {
-    let mut every = interval(broker.config().checkpoint_interval);
-    every.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = every.tick() => {}
-        }
-        if broker.shared().take_checkpoint_due() {
-            let broker = broker.clone();
-            // A failed write is logged there; the next one is due soon.
-            let _ = tokio::task::spawn_blocking(move || checkpoint_now(&broker)).await;
-        }
-    }
-}
-
-fn checkpoint_now(broker: &Broker) {
-    let partitions = broker.partitions().all();
-    let offsets: HashMap<_, _> = partitions.iter().map(|p| (p.key(), p.high_watermark())).collect();
-    if let Err(error) = broker.dir().checkpoint_high_watermarks(&offsets) {
-        warn!(%error, "cannot write the high watermark checkpoint");
-    }
-}
-
-async fn report_health(health: Health, mut standing: watch::Receiver<Standing>, stop: Shutdown) {
-    loop {
-        if standing.borrow_and_update().unfenced {
-            health.set_ready(COMPONENT);
-        } else {
-            health.set_not_ready(COMPONENT, "fenced by the controllers");
-        }
-        tokio::select! {
-            () = stop.cancelled() => break,
-            changed = standing.changed() => if changed.is_err() { break },
-        }
-    }
-    health.set_not_ready(COMPONENT, "stopping");
 }
 
 /// Controlled shutdown: asks the controllers to move the leaderships, and waits until this broker has none.

@@ -10,6 +10,8 @@ pub enum BrokerError {
     Log(#[from] LogError),
     #[error("the controllers refuse this broker: {0}")]
     Registration(CallError),
+    #[error("a task of the broker failed: {0}")]
+    TaskFailed(String),
     /// Another process has taken this broker's place; it must not serve any more.
     #[error("this broker's registration is not valid any more: {0}")]
     Superseded(String),

@@ -15,6 +15,7 @@ mod partitions;
 mod producer_ids;
 mod replication;
 mod shared;
+mod tasks;
 mod write_room;
 
 pub use app::{App, Environment};

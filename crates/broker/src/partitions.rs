@@ -51,6 +51,14 @@ impl Partitions {
         self.hosted.read().get(&key).cloned()
     }
 
+    /// Looks at every partition, in no order.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&Arc<Partition>)) {
+        // Not under the lock: a step may take long.
+        let all: Vec<_> = self.hosted.read().values().cloned().collect();
+        all.iter().for_each(&mut look);
+    }
+
+    /// By key.
     pub(crate) fn all(&self) -> Vec<Arc<Partition>> {
         let mut all: Vec<_> = self.hosted.read().values().cloned().collect();
         all.sort_by_key(|partition| partition.key());
@@ -278,7 +286,10 @@ impl Partitions {
             true => ConfigDurability::PageCache,
             false => ConfigDurability::Durable,
         };
-        Arc::new(TopicConfig { durability, ..TopicConfig::resolve(&own, layers) })
+        Arc::new(TopicConfig {
+            durability,
+            ..TopicConfig::resolve(&own, layers)
+        })
     }
 }
 

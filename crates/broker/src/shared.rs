@@ -45,7 +45,8 @@ pub(crate) enum Note {
 
 pub(crate) struct Shared {
     clock: Clock,
-    lease: RwLock<Lease>,
+    /// With the session timeout that it was last renewed with.
+    lease: RwLock<(Lease, Duration)>,
     notes: mpsc::UnboundedSender<Note>,
     metrics: Metrics,
     fetch_desk: FetchDesk,
@@ -64,7 +65,7 @@ impl Shared {
         let (notes, receiver) = mpsc::unbounded_channel();
         let shared = Shared {
             clock,
-            lease: RwLock::new(Lease::NONE),
+            lease: RwLock::new((Lease::NONE, Duration::ZERO)),
             notes,
             metrics,
             fetch_desk: FetchDesk::default(),
@@ -91,16 +92,28 @@ impl Shared {
     pub(crate) fn moment(&self) -> Moment {
         Moment {
             now: self.clock.mono(),
-            lease: *self.lease.read(),
+            lease: self.lease.read().0,
         }
     }
 
     pub(crate) fn renew_lease(&self, sent_at: Mono, session_timeout: Duration) {
-        self.lease.write().renewed(sent_at, session_timeout);
+        let mut lease = self.lease.write();
+        lease.0.renewed(sent_at, session_timeout);
+        lease.1 = session_timeout;
+    }
+
+    /// It is proven that no controller led at `since` or took up the leadership before it: as good as a heartbeat sent
+    /// then, if the lease has not run out meanwhile.
+    pub(crate) fn extend_lease(&self, since: Mono) {
+        let mut lease = self.lease.write();
+        if lease.0.valid(self.clock.mono()) {
+            let session = lease.1;
+            lease.0.renewed(since, session);
+        }
     }
 
     pub(crate) fn revoke_lease(&self) {
-        self.lease.write().revoked();
+        self.lease.write().0.revoked();
     }
 
     pub(crate) fn note(&self, note: Note) {

@@ -88,7 +88,7 @@ impl FetchStream {
         match request.head.request {
             Some(Request::Query(query)) => {
                 let query = Arc::new(Query::new(
-                    query,
+                    &query,
                     self.broker.partitions(),
                     self.broker.clock().mono(),
                 ));

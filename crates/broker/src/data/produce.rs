@@ -152,7 +152,7 @@ fn explain(partition: &Partition, error: &ProduceError) -> ProducePartitionReply
     match error {
         ProduceError::Invalid(invalid) => {
             let faults = invalid.record_faults().iter().map(|fault| RecordError {
-                batch_index: i32::try_from(fault.batch_index).unwrap_or(i32::MAX),
+                batch_index: fault.batch_index,
                 message: fault.message.to_string(),
             });
             refused(error.code(), invalid.to_string(), faults.collect(), None)

@@ -49,7 +49,7 @@ pub(super) enum Answer {
 }
 
 impl Query {
-    pub(super) fn new(query: FetchQuery, partitions: &Partitions, now: Mono) -> Self {
+    pub(super) fn new(query: &FetchQuery, partitions: &Partitions, now: Mono) -> Self {
         let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
         let wants = query.partitions.iter().map(|want| Want::new(want, partitions));
         Query {
@@ -117,7 +117,6 @@ impl Query {
                 (Ok(partition), Ok(bounds)) => {
                     let terms = ReadTerms {
                         offset: want.offset,
-                        current_leader_epoch: want.current_leader_epoch,
                         last_fetched_epoch: want.last_fetched_epoch,
                         read_committed: self.read_committed,
                         max_bytes: want.max_bytes.min(left),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use strom_client::ControllerClient;
+use strom_client::{ControllerClient, is_refused};
 use strom_proto::convert::error_code;
 use strom_proto::v1;
 use strom_runtime::Shutdown;
@@ -14,6 +14,7 @@ use tracing::{debug, info};
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
+use crate::life::leaderless::Leaderless;
 
 /// Before the controllers have said what the session is.
 const FIRST_INTERVAL: Duration = Duration::from_millis(100);
@@ -29,6 +30,21 @@ pub(crate) struct Standing {
     pub unfenced: bool,
     /// Leads nothing any more and may stop.
     pub may_shut_down: bool,
+}
+
+/// Why a stream ended, and since when the controller asked surely leads nothing, where that is known.
+struct Broke {
+    reason: String,
+    leaderless_at: Option<Mono>,
+}
+
+impl<T: Into<String>> From<T> for Broke {
+    fn from(reason: T) -> Self {
+        Broke {
+            reason: reason.into(),
+            leaderless_at: None,
+        }
+    }
 }
 
 pub(crate) struct Heartbeat {
@@ -51,13 +67,21 @@ impl Heartbeat {
     }
 
     async fn beat(self) -> BrokerError {
+        let mut leaderless = Leaderless::new(self.controller.endpoints());
         loop {
             let target = self.controller.target();
             match self.stream().await {
                 Ok(ended) => return ended,
-                Err(reason) => {
-                    debug!(controller = %target, %reason, "heartbeat stream broke; trying another controller")
+                Err(Broke {
+                    reason,
+                    leaderless_at,
+                }) => {
+                    debug!(controller = %target, %reason, "heartbeat stream broke; trying another controller");
+                    leaderless.note(&target, leaderless_at);
                 }
+            }
+            if let Some(since) = leaderless.since() {
+                self.broker.shared().extend_lease(since);
             }
             self.controller.turn(&target, "");
             sleep(RECONNECT_PAUSE).await;
@@ -65,14 +89,18 @@ impl Heartbeat {
     }
 
     /// One stream of heartbeats. `Err` = it broke.
-    async fn stream(&self) -> Result<BrokerError, String> {
+    async fn stream(&self) -> Result<BrokerError, Broke> {
+        let asked = self.broker.clock().mono();
         let mut stub = self.controller.stub().map_err(|e| e.to_string())?;
         let (sender, requests) = mpsc::channel(4);
         sender.send(self.heartbeat()).await.map_err(|e| e.to_string())?;
         let open = timeout(ANSWER_MAX, stub.broker_heartbeat(ReceiverStream::new(requests))).await;
         let mut replies = open
             .map_err(|_| "no answer")?
-            .map_err(|s| s.to_string())?
+            .map_err(|status| Broke {
+                reason: status.to_string(),
+                leaderless_at: is_refused(&status).then_some(asked),
+            })?
             .into_inner();
         let mut every = FIRST_INTERVAL;
         let mut tick = interval(every);
@@ -122,7 +150,7 @@ impl Heartbeat {
     }
 
     /// The interval from now on, and the end of this life if it has come. `Err` = this is not the leader.
-    fn take(&self, reply: &v1::BrokerHeartbeatReply) -> Result<(Duration, Option<BrokerError>), String> {
+    fn take(&self, reply: &v1::BrokerHeartbeatReply) -> Result<(Duration, Option<BrokerError>), Broke> {
         let session = Duration::from_millis(reply.session_timeout_ms.max(100));
         match error_code(reply.error) {
             ErrorCode::None => {}
@@ -131,7 +159,14 @@ impl Heartbeat {
                 let code = error_code(reply.error);
                 return Ok((session, Some(BrokerError::Superseded(code.to_string()))));
             }
-            other => return Err(other.to_string()),
+            // Neither leads nor knows a leader.
+            code @ ErrorCode::ControllerUnavailable => {
+                return Err(Broke {
+                    reason: code.to_string(),
+                    leaderless_at: Some(Mono(reply.sent_at)),
+                });
+            }
+            other => return Err(other.to_string().into()),
         }
         if reply.fenced {
             self.broker.shared().revoke_lease();

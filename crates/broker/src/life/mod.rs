@@ -2,6 +2,7 @@
 
 mod alter_partition;
 mod heartbeat;
+mod leaderless;
 mod registration;
 
 pub(crate) use alter_partition::{AlterPartitions, IsrChange};

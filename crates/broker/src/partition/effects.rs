@@ -108,38 +108,38 @@ impl Partition {
             }
             Effect::RetryFetch { error } => self.shared.fetch_desk().retry(self.key, error),
             Effect::StopFetching => self.shared.fetch_desk().stop(self.key),
-            other => return self.change_log(inner, other),
+            other => return self.change_log(inner, &other),
         }
         None
     }
 
     /// The effects that change the log or end the replica's service.
-    fn change_log(&self, inner: &mut MutexGuard<'_, Inner>, effect: Effect) -> Option<Event> {
+    fn change_log(&self, inner: &mut MutexGuard<'_, Inner>, effect: &Effect) -> Option<Event> {
         match effect {
             Effect::AppendRecords { .. } => Some(self.append_arrived(inner)),
-            Effect::TruncateTo { to } => Some(match self.log.truncate_to(to) {
+            Effect::TruncateTo { to } => Some(match self.log.truncate_to(*to) {
                 Ok(end) => {
                     info!(topic = %self.topic, partition = self.key.partition, to, end, "log truncated to the leader's");
                     Event::LogMutated
                 }
                 Err(error) => self.log_failed("truncate", &error),
             }),
-            Effect::RestartAt { start } => Some(match self.log.truncate_fully_and_start_at(start) {
+            Effect::RestartAt { start } => Some(match self.log.truncate_fully_and_start_at(*start) {
                 Ok(()) => Event::LogMutated,
                 Err(error) => self.log_failed("restart", &error),
             }),
-            Effect::AdvanceLogStart { to } => Some(match self.log.set_log_start_offset(to) {
+            Effect::AdvanceLogStart { to } => Some(match self.log.set_log_start_offset(*to) {
                 Ok(_) => Event::LogAdvanced,
                 Err(error) => self.log_failed("advance the start of", &error),
             }),
             Effect::Quarantine { alarm } => {
-                self.raise(&alarm, "replica is out of service; its bytes are kept");
+                self.raise(alarm, "replica is out of service; its bytes are kept");
                 inner.acks.fail(ErrorCode::KafkaStorageError);
                 inner.fetches.wake_all();
                 None
             }
             Effect::Raise { alarm } => {
-                self.raise(&alarm, "replica alarm");
+                self.raise(alarm, "replica alarm");
                 None
             }
             Effect::DeleteLog { .. } => {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use strom_config::TopicConfig;
 use strom_log::Log;
-use strom_replication::{Event, FetchAnswer, FetchBounds, Moment, Replica, ReplicaConfig, RoleKind};
+use strom_replication::{Event, FetchAnswer, FetchBounds, Moment, Replica, ReplicaConfig};
 use strom_runtime::Clock;
 use strom_types::{ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
 
@@ -135,7 +135,8 @@ impl Partition {
         self.inner.lock().config.clone()
     }
 
-    pub(crate) fn role(&self) -> RoleKind {
+    #[cfg(test)]
+    pub(crate) fn role(&self) -> strom_replication::RoleKind {
         self.inner.lock().replica.role()
     }
 

@@ -13,7 +13,6 @@ use super::log_view::View;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadTerms {
     pub offset: Offset,
-    pub current_leader_epoch: Option<LeaderEpoch>,
     /// `None` = the consumer does not say.
     pub last_fetched_epoch: Option<LeaderEpoch>,
     pub read_committed: bool,

@@ -208,7 +208,10 @@ mod tests {
     fn whole_contiguous_batches_of_rising_epochs_pass() {
         let found = all(&[batch(4, 2), batch(6, 2), batch(8, 5)]).unwrap();
         assert_eq!(found.base_offset, 4);
-        assert_eq!((found.first_epoch, found.last_epoch), (LeaderEpoch(2), LeaderEpoch(5)));
+        assert_eq!(
+            (found.first_epoch, found.last_epoch),
+            (LeaderEpoch(2), LeaderEpoch(5))
+        );
     }
 
     #[test]

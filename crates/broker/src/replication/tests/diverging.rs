@@ -67,7 +67,9 @@ async fn nothing_is_pushed_in_an_epoch_that_is_over() {
             first.pushable(epoch, 0, 1000),
             first.pushable_from_disk(epoch, 0, 1000),
         ];
-        let records = found.iter().filter(|found| matches!(found, Pushable::Records { .. }));
+        let records = found
+            .iter()
+            .filter(|found| matches!(found, Pushable::Records { .. }));
         (records.count(), first.marks_in(epoch).is_some())
     };
     assert_eq!(is_pushed(1), (2, true));

@@ -221,7 +221,9 @@ fn count(message: &Spliced<LeaderHead>, seen: &mut [u64; 2]) {
 async fn a_follower_may_begin_again_at_an_earlier_offset() {
     let cluster = without_broker_3(Settings::default()).await;
     let mut writer = Writer::new();
-    writer.write(&cluster.partition(1, 0), Acks::Leader, b"x").unwrap();
+    writer
+        .write(&cluster.partition(1, 0), Acks::Leader, b"x")
+        .unwrap();
     writer.outcome().await.unwrap();
     let mut follower = RawFollower::open(&cluster).await;
     follower.say(Message::Hello(hello())).await;
