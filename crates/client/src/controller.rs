@@ -49,6 +49,11 @@ impl ControllerClient {
         }
     }
 
+    /// Every member's, in the order in which they are tried.
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
     /// Where the leader was last seen.
     pub fn target(&self) -> String {
         self.target.lock().clone()
@@ -162,18 +167,25 @@ fn classify(target: &str, status: &Status) -> CallError {
 
 /// Whether the transport failed before a connection stood, so that no byte of the request left.
 fn never_connected(status: &Status) -> bool {
+    use std::io::ErrorKind::{AddrNotAvailable, HostUnreachable};
+    is_refused(status) || matches!(io_error(status), Some(HostUnreachable | AddrNotAvailable))
+}
+
+/// Whether the address refused the connection: its process is gone. (An orderly end removes a unix socket's file.)
+pub fn is_refused(status: &Status) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(io_error(status), Some(ConnectionRefused | NotFound))
+}
+
+fn io_error(status: &Status) -> Option<std::io::ErrorKind> {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NotFound};
-            return matches!(
-                io.kind(),
-                ConnectionRefused | NotFound | HostUnreachable | AddrNotAvailable
-            );
+            return Some(io.kind());
         }
         source = error.source();
     }
-    false
+    None
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod lane;
 mod metadata;
 mod peers;
 
-pub use controller::{ControllerClient, Effect};
+pub use controller::{ControllerClient, Effect, is_refused};
 pub use error::{CallError, EndpointError};
 pub use lane::{FetchCall, FetchLane, LaneError, LaneLimits, ProduceCall, ProduceLane};
 pub use metadata::{MetadataCache, MetadataChange, MetadataWatcher};

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 
 use strom_proto::v1;
+use strom_raft_node::RaftRole;
 use strom_runtime::{OnFailure, Shutdown};
-use strom_types::{BrokerEpoch, BrokerId};
+use strom_types::{BrokerEpoch, BrokerId, ErrorCode};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -54,7 +55,7 @@ async fn answer(
         match requests.message().await {
             Ok(Some(request)) => {
                 let sent_by = (BrokerId(request.broker_id), BrokerEpoch(request.broker_epoch));
-                let reply = inner.active.heartbeat(request).await?;
+                let reply = knowing_leader(inner, inner.active.heartbeat(request).await?);
                 broker = (reply.error == 0).then_some(sent_by);
                 if sender.send(Ok(reply)).await.is_err() {
                     return broker;
@@ -67,6 +68,17 @@ async fn answer(
             }
         }
     }
+}
+
+/// A controller that neither leads nor knows a leader says so: where all do, or are gone, brokers need not fear to have
+/// been replaced.
+fn knowing_leader(inner: &Inner, mut reply: v1::BrokerHeartbeatReply) -> v1::BrokerHeartbeatReply {
+    let status = inner.raft.status().borrow().clone();
+    let knows_one = status.leader.is_some() || status.role == RaftRole::Leader;
+    if reply.error == ErrorCode::NotController as i32 && !knows_one {
+        reply.error = ErrorCode::ControllerUnavailable as i32;
+    }
+    reply
 }
 
 async fn look_after(inner: &Inner, id: BrokerId, epoch: BrokerEpoch) {
