@@ -121,6 +121,8 @@ def _sends_rise(events, found):
             continue
         for op in event["ops"]:
             key, value, offset = op[1], op[2], op[3]
+            if offset is None:
+                continue  # a retry that the leader knew already: acknowledged without an offset
             at = (event["proc"], key)
             if offset <= last.get(at, -1):
                 found["nonmonotonic-send"].append([event["proc"], key, value, offset, last[at]])

@@ -1,6 +1,8 @@
 """A cluster of real processes, driven by scripts/cluster: kill, stop, pause, restart, and what it says of itself."""
 
+import collections
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -206,11 +208,25 @@ def leader_of(status):
     raise RuntimeError(f"no leader in {status}")
 
 
-def quiet():
-    """A logger for clients whose connections break on purpose."""
-    import logging
+class Kept(logging.Handler):
+    """The last lines that clients logged, for reports of failure."""
 
+    def __init__(self, lines=4000):
+        super().__init__()
+        self.lines = collections.deque(maxlen=lines)
+
+    def emit(self, record):
+        self.lines.append(f"{time.strftime('%H:%M:%S')} {record.getMessage()}")
+
+
+KEPT = Kept()
+
+
+def quiet():
+    """A logger for clients whose connections break on purpose: it keeps the last lines to itself."""
     logger = logging.getLogger("chaos.client")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
+    if KEPT not in logger.handlers:
+        logger.addHandler(KEPT)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
     return logger

@@ -1,6 +1,7 @@
 """The clients of a run: idempotent producers at a steady rate, a group that commits, watchers, and the last read."""
 
 import collections
+import os
 import threading
 import time
 
@@ -13,6 +14,7 @@ NOTICES = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESO
 PRODUCER = {
     "enable.idempotence": True, "acks": "all", "linger.ms": 5, "message.timeout.ms": 120000,
     "retry.backoff.ms": 50, "retry.backoff.max.ms": 500, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 500,
+    **({"debug": os.environ["CHAOS_DEBUG"]} if "CHAOS_DEBUG" in os.environ else {}),
     "socket.timeout.ms": 10000, "topic.metadata.refresh.interval.ms": 5000,
 }
 
@@ -94,9 +96,9 @@ class Load:
             producer.poll(0)
             while (ahead := start + number / self.rate - time.monotonic()) > 0 and not self.stopping.is_set():
                 producer.poll(min(ahead, 0.1))
-        left = producer.flush(90)
+        left = producer.flush(45)
         if left:
-            self.delivery_errors.append(f"{proc}: {left} messages neither acknowledged nor refused in 90 s after healing")
+            self.delivery_errors.append(f"{proc}: {left} messages neither acknowledged nor refused 45 s after the end of faults")
 
     def _consume(self, n):
         proc, positions = f"c{n}", {}

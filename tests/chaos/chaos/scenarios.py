@@ -8,7 +8,7 @@ import threading
 import time
 
 from chaos import checker
-from chaos.cluster import ROLES, Trouble, wait_for
+from chaos.cluster import KEPT, ROLES, Trouble, wait_for
 from chaos.history import History
 from chaos.load import Load, read_all
 
@@ -27,6 +27,7 @@ def judge(context, cluster, load, history, name):
         faults.append(f"{len(load.delivery_errors)} delivery errors, as {load.delivery_errors[:3]}")
     if faults:
         history.write(path)
+        path.with_suffix(".clients.log").write_text("\n".join(KEPT.lines))
         raise Trouble(f"{'; '.join(faults)}; history: {path}")
     return {"acked": verdict["acked"], "read": verdict["read"], "unknown": verdict["unknown"]}
 
@@ -137,7 +138,7 @@ def power(context, rounds=10, quick=False):
     cluster.create_topic(topic)
     cut = collections.Counter()
     for number in range(rounds):
-        load = Load(cluster, history, topic, f"{context.run_id}{number}", rate=150, consumers=0, size=400).start()
+        load = Load(cluster, history, topic, f"{context.run_id}{number}", rate=200, consumers=0, size=1000).start()
         load.wait_acked(rng.randrange(200, 900), 120)
         for pid in cluster.pids().values():
             os.kill(pid, signal.SIGKILL)

@@ -31,6 +31,7 @@ CASES = [
     ("failed-but-read", [send("fail", C)] + GOOD + [poll([[2, C]], "c")], [send("fail", C)] + GOOD),
     ("out-of-order", [send("info", A), send("info", B), poll([[0, B], [1, A]])], GOOD),
     ("nonmonotonic-send", [send("ok", A, 1), send("ok", B, 0), poll([[0, B], [1, A]])], GOOD),
+    ("lost-write", [send("ok", A, None), poll([])], [send("ok", A, None), poll([[0, A]])]),
     ("nonmonotonic-poll", GOOD + [poll([[1, B]], "c"), poll([[0, A]], "c")],
      GOOD + [poll([[1, B]], "c"), ASSIGN, poll([[0, A]], "c")]),
     ("poll-skip", GOOD + [send("ok", C, 2), poll([[2, C]]), poll([[0, A]], "c"), poll([[2, C]], "c")],

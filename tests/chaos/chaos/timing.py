@@ -69,7 +69,7 @@ def writable_after(cluster, topic, partitions, start, seconds=30, gateway=0):
     taken, threads = {}, []
 
     def probe(partition):
-        client = Probe(cluster.gateway_address(gateway))
+        client = Probe(cluster.gateway_address(gateway), timeout=0.3)
         while time.monotonic() - start < seconds:
             code, _ = client.produce(topic, partition, b"probe:0:0:")
             if code == 0:

@@ -3,7 +3,8 @@
  * Preloaded into one process. A seccomp filter sends fsync, fdatasync and syncfs (also raw system calls) to a SIGSYS
  * handler, which notes the length of the file (syncfs: of every file below CHAOS_SYNC_ROOT) before the call, makes the
  * call with a mark in an argument that the kernel ignores (the filter lets that pass), and after success appends
- * {inode, length} pairs to the file CHAOS_SYNC_LOG. Lengths are of the time before the call: never too much.
+ * {inode, length} pairs to the file CHAOS_SYNC_LOG. Lengths are of the time before the call: never too much. Before each
+ * call it waits CHAOS_SYNC_DELAY_US microseconds: a slow disk leaves more behind when the power goes.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -35,6 +36,7 @@ struct pair {
 
 static int log_fd = -1;
 static char root[4096];
+static useconds_t delay_us;
 
 static void note(struct pair *pairs, size_t *count, const struct stat *facts) {
     if (S_ISREG(facts->st_mode) && *count < PAIRS) {
@@ -80,6 +82,7 @@ static void on_trap(int number, siginfo_t *info, void *context) {
     } else if (!fstat(fd, &facts)) {
         note(pairs, &count, &facts);
     }
+    if (delay_us) usleep(delay_us);
     long result = syscall(call, fd, MARK);
     registers[REG_RAX] = result < 0 ? -errno : result;
     if (result == 0 && count && write(log_fd, pairs, count * sizeof *pairs) != (ssize_t)(count * sizeof *pairs)) abort();
@@ -90,6 +93,7 @@ static void on_trap(int number, siginfo_t *info, void *context) {
 __attribute__((constructor)) static void install(void) {
     const char *path = getenv("CHAOS_SYNC_LOG"), *below = getenv("CHAOS_SYNC_ROOT");
     if (!path || !below) return;
+    delay_us = getenv("CHAOS_SYNC_DELAY_US") ? (useconds_t)atoi(getenv("CHAOS_SYNC_DELAY_US")) : 0;
     snprintf(root, sizeof root, "%s", below);
     log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (log_fd < 0) abort();
