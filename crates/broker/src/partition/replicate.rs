@@ -76,15 +76,19 @@ impl Partition {
         streams.retain(|known| !Arc::ptr_eq(known, push));
     }
 
-    /// Wakes the follower streams when a step has found more to send.
+    /// For tests: how many streams are woken.
+    #[cfg(test)]
+    pub(crate) fn push_count(&self) -> usize {
+        self.inner.lock().pushes.streams.len()
+    }
+
+    /// Wakes the follower streams when a step has found more to send. Ends also fall: a leader's, between two
+    /// leaderships.
     pub(super) fn wake_pushes(&self, inner: &mut MutexGuard<'_, Inner>) {
-        if inner.pushes.streams.is_empty() {
-            return;
-        }
         let end = inner.replica.log_position().end;
         let marks = inner.marks();
         let pushes = &mut inner.pushes;
-        if end > pushes.end {
+        if end != pushes.end {
             pushes.streams.iter().for_each(Push::mark_records);
         } else if marks != pushes.marks {
             pushes.streams.iter().for_each(Push::mark_news);

@@ -25,6 +25,9 @@ async fn a_former_leader_drops_what_was_never_committed() {
         cluster.cut(1, other).await;
     }
     cluster.make_deaf(1);
+    // A follower that is woken by all that and gets nothing.
+    let stalled = Push::new(cluster.partition(1, 0), Arc::default());
+    stalled.serve(LeaderEpoch(1), 10, true);
     for i in 0..20u8 {
         let old = cluster.partition(1, 0);
         writer.write(&old, Acks::All, &[100 + i; 50]).unwrap();
@@ -41,6 +44,7 @@ async fn a_former_leader_drops_what_was_never_committed() {
         );
     }
     assert_eq!(cluster.partition(1, 0).log().log_end_offset(), 30);
+    stalled.close();
 
     cluster.make_hear(1);
     for other in [2, 3] {
@@ -52,6 +56,14 @@ async fn a_former_leader_drops_what_was_never_committed() {
     }
     cluster.converge().await;
     assert_eq!(cluster.partition(1, 0).high_watermark(), 15);
+
+    // Its log is shorter now than it was when it led before.
+    cluster.kill(3);
+    cluster.elect(1, &[1, 2]);
+    let again = cluster.partition(1, 0);
+    eventually(|| "1 leads again".into(), || again.push_count() == 1).await;
+    writer.write(&again, Acks::All, b"x").unwrap();
+    assert_eq!(writer.outcome().await.unwrap().base_offset, 15);
 }
 
 #[tokio::test(flavor = "multi_thread")]
