@@ -9,6 +9,9 @@ use clap::Args;
 use crate::kafka::{Bootstrap, Client, Options};
 use crate::output::{Format, Output};
 
+/// What the CLI calls itself towards servers.
+pub(crate) const CLIENT_ID: &str = "strom-cli";
+
 /// How to reach the cluster and how to show what it says.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection and output")]
@@ -38,11 +41,20 @@ pub(crate) struct Connect {
 
 impl Connect {
     pub(crate) fn client(&self) -> Client {
+        self.client_within(self.timeout.0)
+    }
+
+    /// A client whose operations take no longer than `limit`, nor longer than was asked for.
+    pub(crate) fn client_within(&self, limit: Duration) -> Client {
         Client::new(Options {
             bootstrap: self.bootstrap_server.clone(),
-            client_id: "strom-cli".to_owned(),
-            timeout: self.timeout.0,
+            client_id: CLIENT_ID.to_owned(),
+            timeout: self.timeout.0.min(limit),
         })
+    }
+
+    pub(crate) fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap_server
     }
 
     pub(crate) fn apply(&self, output: &mut Output) {

@@ -36,7 +36,8 @@ pub use exit::ExitCode;
 pub use output::{Format, Output};
 pub use verbs::api_versions::ApiVersionsArgs;
 pub use verbs::bench::BenchArgs;
-pub use verbs::broker::{BrokerListArgs, BrokerVerb};
+pub use verbs::broker::{BrokerDescribeArgs, BrokerListArgs, BrokerVerb};
+pub use verbs::cluster::ClusterArgs;
 pub use verbs::config::ConfigArgs;
 pub use verbs::consume::ConsumeArgs;
 pub use verbs::group::GroupArgs;
@@ -58,6 +59,7 @@ pub enum Verb {
     /// Not parsed here: `strom broker` is also a role, so the binary parses [`BrokerVerb`] beneath it.
     #[command(skip)]
     Broker(BrokerVerb),
+    Cluster(ClusterArgs),
     Quorum(QuorumArgs),
     Bench(Box<BenchArgs>),
     Healthcheck(HealthcheckArgs),
@@ -103,6 +105,7 @@ pub async fn run(verb: Verb, output: &mut Output) -> ExitCode {
         Verb::Group(args) => verbs::group::run(args, output).await,
         Verb::Config(args) => verbs::config::run(args, output).await,
         Verb::Broker(verb) => verbs::broker::run(verb, output).await,
+        Verb::Cluster(args) => Box::pin(verbs::cluster::run(args, output)).await,
         Verb::Quorum(args) => verbs::quorum::run(args, output).await,
         Verb::Bench(args) => Box::pin(verbs::bench::run(*args, output)).await,
         Verb::Healthcheck(args) => verbs::healthcheck::run(&args, output),

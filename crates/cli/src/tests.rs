@@ -1,6 +1,7 @@
 //! The whole CLI against an in-process broker that answers by script.
 
 mod client;
+mod cluster;
 mod fake_broker;
 mod golden;
 mod group;
@@ -23,7 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Brokers: list
+    /// Brokers: list, describe
     #[command(subcommand)]
     Broker(BrokerVerb),
     #[command(flatten)]

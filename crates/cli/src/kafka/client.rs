@@ -264,6 +264,7 @@ fn may_repeat(key: ApiKey) -> bool {
             | ApiKey::DescribeConfigs
             | ApiKey::DescribeCluster
             | ApiKey::DescribeQuorum
+            | ApiKey::DescribeLogDirs
             // Offsets are set to given values, ids are only taken from a counter.
             | ApiKey::OffsetCommit
             | ApiKey::InitProducerId

@@ -1,5 +1,7 @@
 //! Configs of topics, brokers and groups: reading and changing them.
 
+use std::collections::BTreeMap;
+
 use strom_kafka_codec::ByteStr;
 use strom_kafka_codec::messages::describe_configs_request::DescribeConfigsResource;
 use strom_kafka_codec::messages::describe_configs_response::DescribeConfigsResult;
@@ -7,6 +9,9 @@ use strom_kafka_codec::messages::incremental_alter_configs_request::{AlterConfig
 use strom_kafka_codec::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 
 use super::{Client, Deadline, KafkaError, Target};
+
+/// How many topics' configs one request asks for.
+const TOPICS_AT_ONCE: usize = 1000;
 
 /// Kafka's `ConfigResource.Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +194,38 @@ impl Client {
             Some(result) => failure(result).map_or_else(|| Ok(entries_of(result)), Err),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// One config of many topics, by topic; a topic that is gone by now is left out.
+    pub(crate) async fn topics_config(
+        &self,
+        topics: &[String],
+        key: &str,
+    ) -> Result<BTreeMap<String, String>, KafkaError> {
+        let mut found = BTreeMap::new();
+        for some in topics.chunks(TOPICS_AT_ONCE) {
+            let build = |_: i16, _: Deadline| DescribeConfigsRequest {
+                resources: some
+                    .iter()
+                    .map(|topic| DescribeConfigsResource {
+                        resource_type: ResourceKind::Topic.id(),
+                        resource_name: ByteStr::from(topic.clone()),
+                        configuration_keys: Some(vec![ByteStr::from(key.to_owned())]),
+                    })
+                    .collect(),
+                include_synonyms: false,
+                include_documentation: false,
+            };
+            let subject = format!("config {key} of {} topics", some.len());
+            let response = self.ask(Target::Any, &subject, build, |_| None).await?;
+            for result in response.results.iter().filter(|result| result.error_code == 0) {
+                let value = result.configs.iter().find(|config| config.name.as_str() == key);
+                if let Some(value) = value.and_then(|config| text(config.value.as_ref())) {
+                    found.insert(result.resource_name.as_str().to_owned(), value);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Changes configs of one resource, all or none of them; with `validate_only`, checks them.

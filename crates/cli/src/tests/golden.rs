@@ -11,6 +11,9 @@ use strom_kafka_codec::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use strom_kafka_codec::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use strom_kafka_codec::messages::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
 use strom_kafka_codec::messages::describe_quorum_response::{PartitionData, ReplicaState, TopicData};
 use strom_kafka_codec::messages::list_groups_response::ListedGroup;
 use strom_kafka_codec::messages::list_offsets_response::{
@@ -25,7 +28,7 @@ use super::fake_broker::{Answer, Call, FakeBroker};
 use super::{Cli, strom};
 use crate::ExitCode;
 
-fn check(name: &str, found: &str) {
+pub(super) fn check(name: &str, found: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")
         .join(name);
@@ -128,6 +131,7 @@ fn answer(call: &Call) -> Answer {
             })
         }
         ApiKey::DescribeQuorum => call.reply(&quorum()),
+        ApiKey::DescribeLogDirs => call.reply(&log_dirs()),
         _ => call.basics(&[("orders", 2), ("__consumer_offsets", 3)]),
     }
 }
@@ -173,6 +177,34 @@ fn cluster(call: &Call) -> DescribeClusterResponse {
         cluster_id: "fake".into(),
         controller_id: 1,
         brokers: vec![broker(2, Some("b"), true), broker(1, None, false)],
+        ..Default::default()
+    }
+}
+
+fn log_dirs() -> DescribeLogDirsResponse {
+    let partition = |partition_index, partition_size| DescribeLogDirsPartition {
+        partition_index,
+        partition_size,
+        ..Default::default()
+    };
+    let topic = DescribeLogDirsTopic {
+        name: "orders".into(),
+        partitions: vec![partition(0, 3 << 20), partition(1, 1 << 20)],
+    };
+    let dir = DescribeLogDirsResult {
+        log_dir: "/var/lib/strom".into(),
+        topics: vec![topic],
+        total_bytes: 100 << 30,
+        usable_bytes: 40 << 30,
+        ..Default::default()
+    };
+    let broken = DescribeLogDirsResult {
+        error_code: 56,
+        log_dir: "/mnt/broken".into(),
+        ..Default::default()
+    };
+    DescribeLogDirsResponse {
+        results: vec![dir, broken],
         ..Default::default()
     }
 }
@@ -239,6 +271,7 @@ async fn results() {
         ("topic-describe", "topic describe orders --offsets"),
         ("config-describe", "config describe --topic orders --all"),
         ("broker-list", "broker list"),
+        ("broker-describe", "broker describe"),
         ("group-list", "group list"),
         ("group-describe", "group describe readers"),
         ("group-reset", "group reset idle --topic orders --to-latest"),

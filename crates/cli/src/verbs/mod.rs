@@ -3,6 +3,7 @@
 pub(crate) mod api_versions;
 pub(crate) mod bench;
 pub(crate) mod broker;
+pub(crate) mod cluster;
 pub(crate) mod config;
 pub(crate) mod consume;
 pub(crate) mod group;

@@ -98,7 +98,8 @@ pub(crate) async fn run(args: QuorumArgs, output: &mut Output) -> Result<(), Err
     }
 }
 
-async fn describe_quorum(client: &Client) -> Result<QuorumState, KafkaError> {
+/// The state of the metadata quorum, as a server tells it.
+pub(crate) async fn describe_quorum(client: &Client) -> Result<QuorumState, KafkaError> {
     let subject = "describing the quorum";
     let build = |_: i16, _: Deadline| DescribeQuorumRequest {
         topics: vec![TopicData {

@@ -1,9 +1,10 @@
-//! `strom topic`: create, list, describe, alter, delete.
+//! `strom topic`: create, list, describe, alter, delete, elect leaders.
 
 mod alter;
 pub(crate) mod create;
 pub(crate) mod delete;
 mod describe;
+mod elect_leader;
 mod list;
 
 use clap::{Args, Subcommand};
@@ -12,7 +13,7 @@ use crate::args::Connect;
 use crate::exit::Error;
 use crate::output::Output;
 
-/// Topics: create, list, describe, alter, delete
+/// Topics: create, list, describe, alter, delete, elect leaders
 #[derive(Args, Clone, Debug)]
 pub struct TopicArgs {
     #[command(subcommand)]
@@ -28,6 +29,7 @@ enum TopicVerb {
     Describe(describe::DescribeArgs),
     Alter(alter::AlterArgs),
     Delete(delete::DeleteArgs),
+    ElectLeader(elect_leader::ElectLeaderArgs),
 }
 
 pub(crate) async fn run(args: TopicArgs, output: &mut Output) -> Result<(), Error> {
@@ -39,5 +41,6 @@ pub(crate) async fn run(args: TopicArgs, output: &mut Output) -> Result<(), Erro
         TopicVerb::Describe(args) => describe::run(&args, &client, output).await,
         TopicVerb::Alter(args) => alter::run(&args, &client, output).await,
         TopicVerb::Delete(args) => delete::run(&args, &client, output).await,
+        TopicVerb::ElectLeader(args) => elect_leader::run(&args, &client, output).await,
     }
 }

@@ -1,20 +1,12 @@
 //! `strom broker list`.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
-use strom_kafka_codec::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
+use super::describe_cluster;
 use crate::args::Connect;
 use crate::exit::Error;
-use crate::kafka::{Client, Deadline, KafkaError, Target};
 use crate::output::{Block, Output, View, or_dash};
-
-/// What can be asked about brokers. Apart from [`crate::Verb`]'s others, since `strom broker` alone starts one.
-#[derive(Subcommand, Clone, Debug)]
-pub enum BrokerVerb {
-    /// List the cluster's brokers and their addresses
-    List(BrokerListArgs),
-}
 
 #[derive(Args, Clone, Debug)]
 pub struct BrokerListArgs {
@@ -59,8 +51,7 @@ impl View for BrokerList {
     }
 }
 
-pub(crate) async fn run(verb: BrokerVerb, output: &mut Output) -> Result<(), Error> {
-    let BrokerVerb::List(args) = verb;
+pub(super) async fn run(args: &BrokerListArgs, output: &mut Output) -> Result<(), Error> {
     args.connect.apply(output);
     let found = describe_cluster(&args.connect.client()).await?;
     let mut brokers: Vec<Broker> = found
@@ -79,18 +70,4 @@ pub(crate) async fn run(verb: BrokerVerb, output: &mut Output) -> Result<(), Err
         cluster_id: found.cluster_id.as_str().to_owned(),
         brokers,
     })
-}
-
-/// The cluster, with fenced brokers where the server tells of them.
-pub(crate) async fn describe_cluster(client: &Client) -> Result<DescribeClusterResponse, KafkaError> {
-    let subject = "describing the cluster";
-    let build = |version: i16, _: Deadline| DescribeClusterRequest {
-        include_fenced_brokers: version >= 2,
-        ..Default::default()
-    };
-    let failure = |response: &DescribeClusterResponse| {
-        KafkaError::from_code(subject, response.error_code, response.error_message.as_deref())
-    };
-    let response = client.ask(Target::Any, subject, build, failure).await?;
-    failure(&response).map_or(Ok(response), Err)
 }
