@@ -305,3 +305,39 @@ async fn brokers_quorum_versions_and_measurements() {
     assert_eq!(result["end_to_end_latency_ms"]["samples"], 100);
     cluster.ok(&format!("topic delete {topic} --yes"), "").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_is_healthy_and_its_brokers_describe_themselves() {
+    let Some(cluster) = Cluster::from_environment() else {
+        return;
+    };
+    let topic = fresh("described");
+    cluster.ok(&format!("topic create {topic} -p 2"), "").await;
+    cluster
+        .until("cluster health", |health| health["healthy"] == true)
+        .await;
+    let findings = cluster.json("cluster doctor").await;
+    let dialled = |finding: &&Value| finding["check"] == "address";
+    let findings = findings.as_array().unwrap();
+    assert!(findings.iter().filter(dialled).count() > 0);
+    assert!(
+        findings.iter().all(|finding| finding["verdict"] != "failed"),
+        "{findings:?}"
+    );
+    let brokers = cluster.json("broker describe").await;
+    let brokers = brokers.as_array().unwrap();
+    assert!(
+        brokers
+            .iter()
+            .all(|broker| broker["log_dirs_error"].is_null() && broker["log_dirs"][0]["path"].is_string()),
+        "{brokers:?}"
+    );
+    let (code, _, err) = cluster.run("broker describe 77777", "").await;
+    assert!(
+        code == ExitCode::Failed && err.contains("no broker 77777"),
+        "{err}"
+    );
+    let elected = cluster.json(&format!("topic elect-leader {topic}")).await;
+    assert_eq!(elected.as_array().unwrap().len(), 2, "{elected}");
+    cluster.ok(&format!("topic delete {topic} --yes"), "").await;
+}
