@@ -9,6 +9,7 @@ mod options;
 mod recover;
 mod rocks;
 mod transaction;
+mod wal_tail;
 
 use std::sync::Arc;
 

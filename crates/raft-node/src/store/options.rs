@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBRecoveryMode, Options};
 
-use crate::store::{StoreError, keys};
+use crate::store::{StoreError, keys, wal_tail};
 
 const WRITE_BUFFER_BYTES: usize = 2 << 20;
 const BLOCK_CACHE_BYTES: usize = 1 << 20;
@@ -25,6 +25,7 @@ fn column_family() -> Options {
 
 /// Opens the database, making it and its column families if they are missing.
 pub(crate) fn open(path: &Path) -> Result<DB, StoreError> {
+    wal_tail::cut(path)?;
     let mut options = column_family();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
