@@ -93,6 +93,17 @@ class Cluster:
                     os.kill(pid, sign)
                 except ProcessLookupError:
                     pass
+        for pid in self.pids().values():
+            deadline = time.monotonic() + 10
+            while pathlib.Path(f"/proc/{pid}/fd").exists() and self._alive(pid) and time.monotonic() < deadline:
+                time.sleep(0.02)
+
+    @staticmethod
+    def _alive(pid):
+        try:
+            return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+        except OSError:
+            return False
 
     def pids(self):
         path = self.dir / "pids"
@@ -139,7 +150,8 @@ class Cluster:
     def create_topic(self, name, partitions=6, factor=3, config=None, seconds=20):
         config = {"min.insync.replicas": "2", **(config or {})}
         topic = NewTopic(name, partitions, factor, config=config)
-        self.admin.create_topics([topic], operation_timeout=seconds, request_timeout=seconds)[name].result(seconds + 5)
+        made = self.admin.create_topics([topic], operation_timeout=seconds, request_timeout=seconds)
+        made[name].result(seconds + 5)
         wait_for(f"leaders of {name}", lambda: all(p.leader >= 0 for p in self.partitions(name).values()), 20)
 
     def partitions(self, topic):

@@ -201,12 +201,14 @@ def gateway_kills(context, cluster, topic, count):
 def starts(context, count):
     """A cluster's start with no data until a topic is made and a record of it is acknowledged at RF=3."""
     taken = []
-    for _ in range(count):
+    for number in range(count):
+        # The client of the cluster before asks on for its topic at the same ports, which would create it here.
+        topic = f"first-{number}"
         cluster = context.cluster(start=False)
         at = time.monotonic()
         cluster.up()
-        cluster.create_topic("first", 1)
-        writable_after(cluster, "first", [0], at, 60)
+        cluster.create_topic(topic, 1)
+        writable_after(cluster, topic, [0], at, 60)
         taken.append(time.monotonic() - at)
         cluster.destroy()
     return {"start_to_first_ack": spread(taken)}
