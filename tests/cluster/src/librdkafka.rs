@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
@@ -25,12 +27,30 @@ pub fn config(bootstrap: &str) -> ClientConfig {
     config
 }
 
+/// Set to librdkafka's debug contexts (`msg,broker,eos`) to see what producers do on standard error.
+const SHOW: &str = "STROM_TEST_RDKAFKA";
+
+/// Shows librdkafka's own log lines when asked to.
+#[derive(Clone)]
+pub struct Shown(bool);
+
+impl ClientContext for Shown {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        if self.0 {
+            eprintln!("{} rdkafka {facility} {message}", crate::requests::now_ms());
+        }
+    }
+}
+
+pub type Producer = FutureProducer<Shown>;
+
 /// acks=all and idempotent.
-pub fn producer(bootstrap: &str) -> FutureProducer {
+pub fn producer(bootstrap: &str) -> Producer {
     producer_with(bootstrap, &[])
 }
 
-pub fn producer_with(bootstrap: &str, settings: &[(&str, &str)]) -> FutureProducer {
+pub fn producer_with(bootstrap: &str, settings: &[(&str, &str)]) -> Producer {
+    let show = std::env::var(SHOW).ok();
     let mut config = config(bootstrap);
     config
         .set("enable.idempotence", "true")
@@ -40,7 +60,10 @@ pub fn producer_with(bootstrap: &str, settings: &[(&str, &str)]) -> FutureProduc
     for (key, value) in settings {
         config.set(*key, *value);
     }
-    config.create().expect("a producer")
+    if let Some(contexts) = &show {
+        config.set("debug", contexts).set_log_level(RDKafkaLogLevel::Debug);
+    }
+    config.create_with_context(Shown(show.is_some())).expect("a producer")
 }
 
 /// A member of a group, from the beginning, without automatic commits.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::FutureRecord;
 use tokio::task::JoinHandle;
 
 use crate::librdkafka::{self, Read};
@@ -73,7 +73,7 @@ impl Load {
 }
 
 async fn send(
-    producer: FutureProducer,
+    producer: librdkafka::Producer,
     topic: String,
     partitions: i32,
     first: u64,

@@ -13,8 +13,8 @@ use strom_types::{ErrorCode, TopicId, is_internal_topic, validate_topic_name};
 
 use super::call::unary;
 use super::nodes::{
-    CLUSTER_OPERATIONS, Node, OPERATIONS_OMITTED, TOPIC_OPERATIONS, controller_id, ids, offline_replicas,
-    operations, text,
+    CLUSTER_OPERATIONS, Node, OPERATIONS_OMITTED, TOPIC_OPERATIONS, controller_id, ids, listed,
+    offline_replicas, operations, text,
 };
 use super::topic_creation::create_missing;
 use super::{Call, Start};
@@ -166,10 +166,7 @@ fn brokers(call: &Call, image: &Image) -> Vec<MetadataResponseBroker> {
         port: node.port,
         rack: node.rack,
     };
-    image
-        .live_brokers()
-        .map(|image| broker(Node::of(call, image)))
-        .collect()
+    listed(image).map(|image| broker(Node::of(call, image))).collect()
 }
 
 fn describe(image: &Image, topic: &TopicImage, operations: i32) -> MetadataResponseTopic {

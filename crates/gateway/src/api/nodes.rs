@@ -1,5 +1,7 @@
 //! The brokers as clients see them: ids, addresses, racks, who is offline, and what clients may do.
 
+use std::sync::Arc;
+
 use strom_kafka_codec::ByteStr;
 use strom_metadata::{BrokerImage, Image, PartitionState};
 use strom_types::BrokerId;
@@ -62,13 +64,21 @@ impl Node {
     }
 }
 
-/// The node that clients send changes to. Any gateway takes them, so it is a live broker's id: the one that the client
-/// is speaking to, if that is live.
+/// The brokers that Metadata lists: the live ones, as in Kafka. While there is none, all that are registered: each
+/// address leads to a gateway, and a client that is told of no node at all has nobody left to ask (librdkafka drops
+/// every connection and never comes back).
+pub(super) fn listed(image: &Image) -> impl Iterator<Item = &Arc<BrokerImage>> {
+    let none_live = image.live_brokers().next().is_none();
+    image.brokers().filter(move |broker| none_live || !broker.fenced)
+}
+
+/// The node that clients send changes to. Any gateway takes them, so it is the id of a broker that is listed: the one
+/// that the client is speaking to, if that is live.
 pub(super) fn controller_id(call: &Call, image: &Image) -> i32 {
     let live = |id: &BrokerId| is_live(image, *id);
     call.addressed_broker()
         .filter(live)
-        .or_else(|| image.live_brokers().next().map(|broker| broker.id))
+        .or_else(|| listed(image).next().map(|broker| broker.id))
         .map_or(-1, BrokerId::get)
 }
 

@@ -8,6 +8,7 @@ use strom_cluster::codes::*;
 use strom_cluster::raw::Raw;
 use strom_cluster::requests::*;
 use strom_cluster::{PATIENCE, librdkafka, until};
+use strom_kafka_codec::messages::MetadataRequest;
 use strom_testkit::{Cluster, Member, Wiring};
 
 use crate::refusals::{fetch_by_id, produce_by_id};
@@ -133,4 +134,33 @@ async fn a_topic_that_was_answered_as_made_is_seen_at_every_gateway() {
         try_create_topic(&mut other, "topic-3", 1, &[]).await,
         Err(TOPIC_ALREADY_EXISTS)
     );
+}
+
+/// A client that is told of no node at all has nobody left to ask: librdkafka closes every connection and stays away.
+#[tokio::test]
+async fn clients_are_told_whom_to_ask_while_the_only_broker_is_away() {
+    let mut cluster = Cluster::builder().wiring(Wiring::Grpc).start().await;
+    let mut raw = Raw::connect(&cluster.bootstrap()).await;
+    create_topic(&mut raw, "orphan", 1, &[]).await;
+    let before = raw.call(METADATA, &MetadataRequest::default()).await;
+    cluster.kill(Member::Broker(0)).await;
+    let bootstrap = cluster.bootstrap();
+    let during = until("the broker is fenced", || async {
+        let mut raw = Raw::connect(&bootstrap).await;
+        let reply = raw.call(METADATA, &MetadataRequest { topics: None, ..Default::default() }).await;
+        let orphan = reply.topics.iter().find(|topic| topic.name.as_deref() == Some("orphan"));
+        let leaderless = orphan.unwrap().partitions.first().unwrap().error_code == LEADER_NOT_AVAILABLE;
+        leaderless.then_some(reply)
+    })
+    .await;
+    assert_eq!((during.brokers, during.controller_id), (before.brokers, before.controller_id));
+    // What is sent now arrives once the broker is back.
+    let producer = librdkafka::producer(&bootstrap);
+    let sent = tokio::spawn(async move {
+        let record = FutureRecord::to("orphan").key("k").payload("v");
+        producer.send(record, PATIENCE).await
+    });
+    cluster.restart(Member::Broker(0)).await;
+    cluster.wait_ready().await;
+    assert_eq!(sent.await.unwrap().unwrap().offset, 0);
 }
