@@ -103,11 +103,7 @@ impl App {
             listeners,
             rack,
         } = self;
-        let registration = register(
-            controller,
-            listeners.iter().map(|l| l.address.clone()).collect(),
-            rack,
-        );
+        let registration = register(controller, listeners.iter().map(told).collect(), rack);
         let watch = watcher.run(shutdown.clone());
         let ready = async {
             let mut changes = metadata.changes();
@@ -161,18 +157,28 @@ fn serve(listener: KafkaListener) -> Result<Serve, BuildError> {
     })
 }
 
-/// Keeps the gateway known to the controllers; the registration lives as long as its stream.
-async fn register(controller: ControllerClient, addresses: Vec<Arc<Address>>, rack: Option<String>) {
-    let gateway_id = Bytes::copy_from_slice(Uuid::new_v4().as_bytes());
-    let listeners = addresses.iter().map(|address| v1::GatewayListener {
+/// What the controllers are told of a listener: where it is bound, if it has no other name.
+fn told(listener: &Serve) -> v1::GatewayListener {
+    let address = &listener.address;
+    let bound = || listener.socket.local_addr().map(|bound| bound.ip().to_string());
+    let host = match address.host.as_str() {
+        "" => bound().unwrap_or_default(),
+        host => host.to_owned(),
+    };
+    v1::GatewayListener {
         name: address.name.clone(),
-        host: address.host.clone(),
+        host,
         bootstrap_port: i32::from(address.port),
         per_broker_port_base: address.broker_ports.map_or(0, i32::from),
-    });
+    }
+}
+
+/// Keeps the gateway known to the controllers; the registration lives as long as its stream.
+async fn register(controller: ControllerClient, listeners: Vec<v1::GatewayListener>, rack: Option<String>) {
+    let gateway_id = Bytes::copy_from_slice(Uuid::new_v4().as_bytes());
     let request = v1::RegisterGatewayRequest {
         gateway_id,
-        listeners: listeners.collect(),
+        listeners,
         rack: rack.unwrap_or_default(),
     };
     loop {
@@ -205,4 +211,24 @@ async fn registered(
     }
     drop(hold);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The controllers refuse a listener without a host.
+    #[tokio::test]
+    async fn a_listener_without_an_advertised_host_is_registered_where_it_is_bound() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = i32::from(socket.local_addr().unwrap().port());
+        let listener = KafkaListener {
+            name: "PLAINTEXT".to_owned(),
+            socket,
+            advertised: None,
+            broker_ports: None,
+        };
+        let told = told(&serve(listener).unwrap());
+        assert_eq!((told.host.as_str(), told.bootstrap_port), ("127.0.0.1", port));
+    }
 }

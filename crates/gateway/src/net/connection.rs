@@ -244,7 +244,8 @@ impl Connection {
             self.pace_due = Instant::now() + PARTIAL_FRAME_CHECK;
             let age = since.elapsed();
             let due = age.as_secs() * PARTIAL_FRAME_BYTES_PER_SECOND;
-            let slow = age > self.gateway.limits().partial_frame_grace && (self.frames.partial_len() as u64) < due;
+            let slow =
+                age > self.gateway.limits().partial_frame_grace && (self.frames.partial_len() as u64) < due;
             return if slow && self.may_start() {
                 Err(Closed::SlowFrame)
             } else {
