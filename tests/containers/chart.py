@@ -1,4 +1,4 @@
-"""The pods that the Helm chart renders, run as plain containers: same command, environment, user, mounts, read-only root.
+"""The pods that the Helm chart renders, run as plain containers with their command, environment, user and mounts.
 
 This is no Kubernetes: names are network aliases, volumes are Docker's, and nothing probes but this program.
 """
