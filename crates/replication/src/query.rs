@@ -261,6 +261,14 @@ impl Replica {
         &self.core.partition.isr
     }
 
+    /// Committed ∪ proposed ISR of a leader (what its high watermark waits for), the committed one otherwise.
+    pub fn maximal_isr(&self) -> Vec<BrokerId> {
+        match &self.role {
+            Role::Leader(leader) => leader.maximal_isr(&self.core),
+            _ => self.core.partition.isr.clone(),
+        }
+    }
+
     /// `UnderMinIsrPartitionCount`'s condition.
     pub fn under_min_isr(&self) -> bool {
         self.core.partition.isr.len() < self.core.partition.min_isr

@@ -86,6 +86,18 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "sim",
+        &[
+            "types",
+            "config",
+            "proto",
+            "metadata",
+            "replication",
+            "groups",
+            "raft-node",
+        ],
+    ),
+    (
         "testkit",
         &[
             "types",

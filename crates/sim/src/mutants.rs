@@ -1,0 +1,65 @@
+//! The proof that the simulator notices: rules that are switched off, and within how many seeds each is found.
+
+use strom_replication::Rules;
+
+use crate::run::{Settings, run};
+
+/// A rule that is not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// Of `strom_replication::Rules`, by name.
+    Rule(&'static str),
+    /// Controllers lose what they have synced: messages that vouched for a write were sent before it was safe.
+    RaftSync,
+}
+
+/// Name, fault of reliability.md's table that it brings back, seeds within which it must be found.
+pub struct Claim {
+    pub name: &'static str,
+    pub fault: &'static str,
+    pub seeds: u64,
+}
+
+const fn claim(name: &'static str, fault: &'static str, seeds: u64) -> Claim {
+    Claim { name, fault, seeds }
+}
+
+pub const CLAIMS: &[Claim] = &[
+    claim("truncate_by_epoch", "1", 500),
+    claim("raft_sync", "raft", 500),
+];
+
+impl Mutant {
+    /// By a rule's name, or `raft_sync`.
+    pub fn named(name: &str) -> Option<Mutant> {
+        if name == "raft_sync" {
+            return Some(Mutant::RaftSync);
+        }
+        let rule = Rules::NAMES.iter().find(|rule| **rule == name)?;
+        Some(Mutant::Rule(rule))
+    }
+
+    pub(crate) fn rules(self) -> Rules {
+        match self {
+            Mutant::Rule(name) => Rules::without(name).unwrap_or_default(),
+            Mutant::RaftSync => Rules::default(),
+        }
+    }
+
+    /// All that there are.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Rules::NAMES.iter().copied().chain(["raft_sync"])
+    }
+
+    /// The first of so many seeds that notices, and what it noticed.
+    pub fn found_within(self, seeds: u64) -> Option<(u64, String)> {
+        (0..seeds).find_map(|seed| {
+            let settings = Settings {
+                seed,
+                mutant: Some(self),
+                print: false,
+            };
+            run(settings).err().map(|what| (seed, what))
+        })
+    }
+}
