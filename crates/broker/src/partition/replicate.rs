@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::MutexGuard;
 use strom_log::{AppendError, FollowerAppend, LogError, ReadError};
+use strom_records::BatchIter;
 use strom_replication::{Event, FetchAnswer, FetchPosition, FetchReply, FollowerFetch, ReplyBody, RoleKind};
 use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Offset};
 use tracing::warn;
@@ -166,17 +167,37 @@ impl Partition {
     }
 
     /// Follower: takes a reply of `leader` and appends its records, which have been checked, if the replica wants them.
-    pub(crate) fn follower_reply(&self, leader: BrokerId, mut reply: FetchReply, records: Bytes) {
+    /// True when it was of use.
+    pub(crate) fn follower_reply(&self, leader: BrokerId, mut reply: FetchReply, mut records: Bytes) -> bool {
         let mut inner = self.inner.lock();
-        if inner.replica.leader().0 != Some(leader) {
-            return;
+        let (followed, epoch) = inner.replica.leader();
+        if followed != Some(leader) {
+            return false;
+        }
+        let log = inner.replica.log_position();
+        let is_push = reply.leader_epoch == epoch
+            && inner.replica.role() == RoleKind::Follower
+            && matches!(reply.body, ReplyBody::Records(_) | ReplyBody::Empty);
+        if is_push && reply.fetch_offset > log.end {
+            // What comes between was dropped here, so nothing that follows on it is of use.
+            self.shared
+                .fetch_desk()
+                .retry(self.key, ErrorCode::OffsetNotAvailable);
+            return false;
         }
         if let ReplyBody::Records(found) = &mut reply.body {
+            if is_push && reply.fetch_offset < log.end {
+                // Pushing was begun again before its answers had arrived: they overlap.
+                let Some((rest, first_epoch)) = beyond(&records, log.end) else {
+                    return false;
+                };
+                (found.base_offset, found.first_epoch) = (log.end, first_epoch);
+                (reply.fetch_offset, records) = (log.end, rest);
+            }
             inner.arrived = Some(Arrived {
                 records,
                 base_offset: found.base_offset,
             });
-            let log = inner.replica.log_position();
             // The leader's log begins inside of a batch (DeleteRecords): so does this one, begun there.
             if found.base_offset < log.end && log.start == log.end {
                 found.base_offset = log.end;
@@ -184,6 +205,8 @@ impl Partition {
         }
         self.step_locked(&mut inner, Event::FetchReply(reply));
         inner.arrived = None;
+        let end = inner.replica.log_position().end;
+        end > log.end || (reply.body == ReplyBody::Empty && reply.fetch_offset == end)
     }
 
     /// Appends the records of the reply in hand; the event that tells the replica so.
@@ -227,6 +250,19 @@ impl Partition {
             self.log.truncate_fully_and_start_at(start)?;
         }
         appended.map(drop)
+    }
+}
+
+/// The batches from `offset` on, if one begins there, and the first one's epoch.
+fn beyond(records: &Bytes, offset: Offset) -> Option<(Bytes, LeaderEpoch)> {
+    let mut walk = BatchIter::new(records.clone());
+    loop {
+        let position = walk.position();
+        let header = walk.next()?.ok()?.header;
+        if header.base_offset >= offset {
+            let rest = records.slice(position..);
+            return (header.base_offset == offset).then_some((rest, header.partition_leader_epoch));
+        }
     }
 }
 

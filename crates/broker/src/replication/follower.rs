@@ -1,6 +1,6 @@
 //! The follower's side: one fetcher per leader keeps a stream to it, tells it positions and takes its records in.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,6 +168,7 @@ impl Fetcher {
             messages,
             consumed_bytes: 0,
             retries: BTreeMap::new(),
+            retrying: HashSet::new(),
             pauses: HashMap::new(),
             lags: HashMap::new(),
             lag_due: Instant::now(),
@@ -192,6 +193,8 @@ struct Session<'a> {
     /// Not yet reported.
     consumed_bytes: u64,
     retries: BTreeMap<Instant, Vec<TopicIdPartition>>,
+    /// What the retries hold.
+    retrying: HashSet<TopicIdPartition>,
     /// How long partitions in trouble wait before their next try.
     pauses: HashMap<TopicIdPartition, Duration>,
     /// Records behind the leader's high watermark; only those that lag.
@@ -223,7 +226,7 @@ impl Session<'_> {
         };
         self.consumed_bytes = self.consumed_bytes.saturating_add(bytes);
         for outcome in outcomes {
-            if !self.pauses.is_empty() && outcome.error.is_none() {
+            if !self.pauses.is_empty() && outcome.taken {
                 self.pauses.remove(&outcome.key);
             }
             if outcome.lag > 0 {
@@ -244,6 +247,9 @@ impl Session<'_> {
     async fn tell(&mut self) -> Result<(), StreamError> {
         let gathered = self.parts.shared.fetch_desk().gathered(self.leader);
         for (key, error) in gathered.retries {
+            if !self.retrying.insert(key) {
+                continue;
+            }
             let pause = self.pauses.entry(key).or_insert(RETRY_PAUSE_MIN);
             debug!(%key, leader = %self.leader, %error, ?pause, "asking a leader again");
             self.retries.entry(Instant::now() + *pause).or_default().push(key);
@@ -259,7 +265,9 @@ impl Session<'_> {
             .first_entry()
             .filter(|due| *due.key() <= Instant::now())
         {
-            positions.extend(due.remove().into_iter().filter_map(|key| self.present(key)));
+            let due = due.remove();
+            due.iter().for_each(|key| drop(self.retrying.remove(key)));
+            positions.extend(due.into_iter().filter_map(|key| self.present(key)));
         }
         self.send(positions).await
     }

@@ -78,7 +78,8 @@ async fn follow(
         return Err(Malformed("no hello").into());
     };
     let (follower, epoch) = admit(replication, &hello)?;
-    let stream = replication.streams.open(follower, epoch).ok_or_else(|| {
+    let turn = replication.streams.open(follower, epoch).await;
+    let turn = turn.ok_or_else(|| {
         Refusal(
             ErrorCode::StaleBrokerEpoch,
             format!("a later life of broker {follower} is followed already"),
@@ -100,7 +101,7 @@ async fn follow(
     );
     let outcome = tokio::select! {
         biased;
-        () = stream.cancelled() => Ok("a newer stream took over"),
+        () = turn.stop.cancelled() => Ok("a newer stream took over"),
         outcome = reader.read(&mut messages) => outcome,
         () = pusher.run() => Ok("it takes no more"),
     };

@@ -1,30 +1,57 @@
 //! The follower streams that are open on this broker: one per follower, the newest.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strom_runtime::Shutdown;
 use strom_types::{BrokerEpoch, BrokerId};
+use tokio::sync::OwnedMutexGuard;
 
 #[derive(Default)]
 pub(super) struct Streams {
-    open: Mutex<HashMap<BrokerId, (BrokerEpoch, Shutdown)>>,
+    open: Mutex<HashMap<BrokerId, Open>>,
     last_refusal: Mutex<String>,
 }
 
+struct Open {
+    epoch: BrokerEpoch,
+    stop: Shutdown,
+    /// Held by the stream that takes positions in: what an older one still has must not come after what is newer.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The right to serve a follower.
+pub(super) struct Turn {
+    /// A newer stream has taken over.
+    pub stop: Shutdown,
+    _turn: OwnedMutexGuard<()>,
+}
+
 impl Streams {
-    /// Opens a follower's stream and ends its older one; `None` when a later life of the follower has one.
-    pub(super) fn open(&self, follower: BrokerId, epoch: BrokerEpoch) -> Option<Shutdown> {
-        let mut open = self.open.lock();
-        if let Some((known, older)) = open.get(&follower) {
-            if *known > epoch && !older.is_triggered() {
-                return None;
+    /// Opens a follower's stream once its older one has ended; `None` when a later life of the follower has one.
+    pub(super) async fn open(&self, follower: BrokerId, epoch: BrokerEpoch) -> Option<Turn> {
+        let stop = Shutdown::new();
+        let turn = {
+            let mut open = self.open.lock();
+            let mut turn = Arc::default();
+            if let Some(older) = open.get(&follower) {
+                if older.epoch > epoch && !older.stop.is_triggered() {
+                    return None;
+                }
+                older.stop.trigger("a newer stream of the follower is open");
+                turn = older.turn.clone();
             }
-            older.trigger("a newer stream of the follower is open");
-        }
-        let stream = Shutdown::new();
-        open.insert(follower, (epoch, stream.clone()));
-        Some(stream)
+            let newest = Open {
+                epoch,
+                stop: stop.clone(),
+                turn: turn.clone(),
+            };
+            open.insert(follower, newest);
+            turn
+        };
+        let _turn = turn.lock_owned().await;
+        Some(Turn { stop, _turn })
     }
 
     /// Whether the last refusal was another one: a follower that tries again and again is logged once.
@@ -42,7 +69,7 @@ impl Streams {
     pub(super) fn is_open(&self, follower: BrokerId) -> bool {
         let open = self.open.lock();
         open.get(&follower)
-            .is_some_and(|(_, stream)| !stream.is_triggered())
+            .is_some_and(|stream| !stream.stop.is_triggered())
     }
 
     /// For tests: breaks what is open.
@@ -51,7 +78,7 @@ impl Streams {
         self.open
             .lock()
             .values()
-            .for_each(|(_, stream)| stream.trigger("broken by a test"));
+            .for_each(|stream| stream.stop.trigger("broken by a test"));
     }
 }
 
@@ -59,16 +86,26 @@ impl Streams {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_newest_stream_stays_and_an_older_life_is_refused() {
+    #[tokio::test]
+    async fn the_newest_stream_stays_and_an_older_life_is_refused() {
         let streams = Streams::default();
-        let first = streams.open(BrokerId(1), BrokerEpoch(5)).unwrap();
-        let second = streams.open(BrokerId(1), BrokerEpoch(5)).unwrap();
-        assert!(first.is_triggered() && !second.is_triggered());
-        assert!(streams.open(BrokerId(1), BrokerEpoch(4)).is_none());
-        assert!(streams.open(BrokerId(2), BrokerEpoch(4)).is_some());
-        let third = streams.open(BrokerId(1), BrokerEpoch(6)).unwrap();
-        third.trigger("it broke");
-        assert!(streams.open(BrokerId(1), BrokerEpoch(4)).is_some());
+        let first = streams.open(BrokerId(1), BrokerEpoch(5)).await.unwrap();
+        {
+            let mut second = std::pin::pin!(streams.open(BrokerId(1), BrokerEpoch(5)));
+            assert!(
+                futures::poll!(&mut second).is_pending(),
+                "the first has not ended"
+            );
+            assert!(first.stop.is_triggered());
+            drop(first);
+            let second = second.await.unwrap();
+            assert!(!second.stop.is_triggered());
+            assert!(streams.open(BrokerId(1), BrokerEpoch(4)).await.is_none());
+        }
+        assert!(streams.open(BrokerId(2), BrokerEpoch(4)).await.is_some());
+        let third = streams.open(BrokerId(1), BrokerEpoch(6)).await.unwrap();
+        third.stop.trigger("it broke");
+        drop(third);
+        assert!(streams.open(BrokerId(1), BrokerEpoch(4)).await.is_some());
     }
 }

@@ -17,7 +17,8 @@ const COPY_BYTES_MAX: usize = 4 * 1024;
 /// What one partition's part came to.
 pub(super) struct Outcome {
     pub key: TopicIdPartition,
-    pub error: Option<ErrorCode>,
+    /// It was of use: the partition is not in trouble.
+    pub taken: bool,
     /// Records between the log's end and the leader's high watermark.
     pub lag: i64,
 }
@@ -52,11 +53,9 @@ pub(super) fn take_message(
         let Some(partition) = parts.partitions.get(key) else {
             continue;
         };
-        partition.follower_reply(leader, reply, records);
-        let error = Some(error_code(part.error)).filter(|code| !code.is_none());
         outcomes.push(Outcome {
             key,
-            error,
+            taken: partition.follower_reply(leader, reply, records),
             lag: part.high_watermark - partition.log().log_end_offset(),
         });
     }

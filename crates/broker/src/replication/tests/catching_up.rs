@@ -90,12 +90,7 @@ async fn a_restarted_follower_goes_on_where_its_disk_ends() {
                 .write(&cluster.partition(1, 0), Acks::All, &[i; 500])
                 .unwrap();
         }
-        let disk = cluster.kill(2);
-        let disk = if seed % 2 == 0 {
-            disk.after_kill()
-        } else {
-            disk.after_power_loss(seed)
-        };
+        let disk = cluster.kill(2, (seed % 2 == 0).then_some(seed));
         for i in 0..50u8 {
             writer
                 .write(&cluster.partition(1, 0), Acks::Leader, &[i; 500])

@@ -66,6 +66,12 @@ struct Inner {
     deaf: Mutex<Vec<i32>>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.nodes.lock().values().for_each(|node| node.end());
+    }
+}
+
 pub(super) fn key(partition: i32) -> TopicIdPartition {
     TopicIdPartition::new(TOPIC, partition)
 }
@@ -126,7 +132,7 @@ impl Cluster {
                 ..Default::default()
             })
         }));
-        cluster.publish(records);
+        cluster.commit(|_| (records, ()));
         for id in 1..=3 {
             cluster.boot(id, 1, FaultStorage::default());
         }
@@ -141,19 +147,22 @@ impl Cluster {
         self.inner.image.lock().clone()
     }
 
-    /// Commits records and tells all brokers that listen.
-    pub(super) fn publish(&self, records: Vec<Record>) {
-        let wrap = |record| v1::MetadataRecord { record: Some(record) };
-        let batch = v1::MetadataBatch {
-            records: records.into_iter().map(wrap).collect(),
-            timestamp_ms: 0,
-        };
-        {
+    /// Commits an entry made from the newest image, and tells all brokers that listen.
+    fn commit<R>(&self, make: impl FnOnce(&Image) -> (Vec<Record>, R)) -> R {
+        let result = {
             let mut image = self.inner.image.lock();
+            let (records, result) = make(&image);
+            let wrap = |record| v1::MetadataRecord { record: Some(record) };
+            let batch = v1::MetadataBatch {
+                records: records.into_iter().map(wrap).collect(),
+                timestamp_ms: 0,
+            };
             let index = MetadataOffset(image.index.get() + 1);
             image.apply(index, &batch).unwrap();
-        }
+            result
+        };
         self.spread();
+        result
     }
 
     fn spread(&self) {
@@ -183,19 +192,19 @@ impl Cluster {
         });
     }
 
-    pub(super) fn change(&self, change: impl Fn(&mut v1::PartitionRecord)) {
-        let records: Vec<_> = {
-            let image = self.inner.image.lock();
-            (0..self.inner.settings.partitions)
-                .map(|partition| {
-                    let mut record = partition_record(&image, partition);
-                    change(&mut record);
-                    record.partition_epoch += 1;
-                    Record::Partition(record)
-                })
-                .collect()
-        };
-        self.publish(records);
+    /// Changes the records of all partitions.
+    pub(super) fn change(&self, change: impl FnMut(&mut v1::PartitionRecord)) {
+        self.commit(|image| (self.changed(image, change), ()));
+    }
+
+    fn changed(&self, image: &Image, mut change: impl FnMut(&mut v1::PartitionRecord)) -> Vec<Record> {
+        let all = (0..self.inner.settings.partitions).map(|partition| {
+            let mut record = partition_record(image, partition);
+            change(&mut record);
+            record.partition_epoch += 1;
+            Record::Partition(record)
+        });
+        all.collect()
     }
 
     /// The stand-in for the controller.
@@ -211,8 +220,7 @@ impl Cluster {
         else {
             return;
         };
-        let (due, mut record) = {
-            let image = self.inner.image.lock();
+        let error = self.commit(|image| {
             let state = image.partition(key).unwrap();
             let registered = new_isr.iter().all(|member| {
                 image
@@ -220,16 +228,14 @@ impl Cluster {
                     .is_some_and(|b| b.epoch == member.epoch)
             });
             let due = state.partition_epoch == partition_epoch && state.leader_epoch == leader_epoch;
-            (due && registered, partition_record(&image, key.partition))
-        };
-        let error = if due {
+            if !(due && registered) {
+                return (Vec::new(), ErrorCode::InvalidUpdateVersion);
+            }
+            let mut record = partition_record(image, key.partition);
             record.isr = new_isr.iter().map(|member| member.broker.get()).collect();
             record.partition_epoch += 1;
-            self.publish(vec![Record::Partition(record)]);
-            ErrorCode::None
-        } else {
-            ErrorCode::InvalidUpdateVersion
-        };
+            (vec![Record::Partition(record)], ErrorCode::None)
+        });
         if let Some(partition) = from.partitions.get(key) {
             partition.step(Event::AlterPartitionResult(AlterPartitionResult {
                 leader_epoch,
@@ -240,25 +246,32 @@ impl Cluster {
         }
     }
 
-    /// Ends a broker as a kill does; its disk is left behind.
-    pub(super) fn kill(&self, id: i32) -> FaultStorage {
+    /// Ends a broker as a kill does, or a power loss of this seed; its disk as it is then.
+    pub(super) fn kill(&self, id: i32, power_loss: Option<u64>) -> FaultStorage {
         let node = self.inner.nodes.lock().remove(&id).unwrap();
         node.stop.trigger("killed");
         node.shared.revoke_lease();
         for other in self.inner.nodes.lock().values() {
             other.peers.serve_local(&endpoint(id), Routes::default());
         }
-        node.disk.clone()
+        let disk = match power_loss {
+            None => node.disk.after_kill(),
+            Some(seed) => node.disk.after_power_loss(seed),
+        };
+        node.end();
+        disk
     }
 
-    /// Registers a broker anew, out of the ISRs, and starts it.
+    /// Registers a broker anew, which takes it out of the ISRs, and starts it.
     pub(super) fn restart(&self, id: i32, disk: FaultStorage) {
-        let epoch = i64::try_from(self.inner.image.lock().index.get()).unwrap() + 1;
-        self.publish(vec![broker_record(id, epoch, endpoint(id))]);
-        self.change(|record| {
-            if record.leader != id {
+        let epoch = self.commit(|image| {
+            let epoch = i64::try_from(image.index.get()).unwrap() + 1;
+            let mut records = self.changed(image, |record| {
+                assert_ne!(record.leader, id, "it leads no more");
                 record.isr.retain(|member| *member != id);
-            }
+            });
+            records.push(broker_record(id, epoch, endpoint(id)));
+            (records, epoch)
         });
         self.boot(id, epoch, disk);
     }
@@ -284,13 +297,16 @@ impl Cluster {
             tokio::spawn(server);
         }
         node.catch_up(&self.inner.image);
-        let (cluster, of_node) = (self.clone(), node.clone());
+        let (cluster, of_node) = (Arc::downgrade(&self.inner), node.clone());
         tokio::spawn(async move {
             let mut tick = interval(Duration::from_millis(20));
             loop {
                 tokio::select! {
                     () = of_node.stop.cancelled() => return,
-                    Some(note) = notes.recv() => cluster.alter(&of_node, note),
+                    Some(note) = notes.recv() => match cluster.upgrade() {
+                        Some(inner) => Cluster { inner }.alter(&of_node, note),
+                        None => return,
+                    },
                     _ = tick.tick() => of_node.tick(),
                 }
             }

@@ -58,7 +58,7 @@ async fn a_former_leader_drops_what_was_never_committed() {
     assert_eq!(cluster.partition(1, 0).high_watermark(), 15);
 
     // Its log is shorter now than it was when it led before.
-    cluster.kill(3);
+    cluster.kill(3, None);
     cluster.elect(1, &[1, 2]);
     let again = cluster.partition(1, 0);
     eventually(|| "1 leads again".into(), || again.push_count() == 1).await;
@@ -153,7 +153,7 @@ async fn a_restarted_leader_returns_as_a_follower() {
             .unwrap();
         writer.outcome().await.unwrap();
     }
-    let disk = cluster.kill(1);
+    let disk = cluster.kill(1, Some(1));
     cluster.elect(3, &[2, 3]);
     let new = cluster.partition(3, 0);
     assert_eq!(new.log().log_end_offset(), 10);
@@ -162,7 +162,7 @@ async fn a_restarted_leader_returns_as_a_follower() {
         writer.write(&new, Acks::All, &[i]).unwrap();
         writer.outcome().await.unwrap();
     }
-    cluster.restart(1, disk.after_power_loss(1));
+    cluster.restart(1, disk);
     cluster.converge().await;
     assert_eq!(cluster.partition(1, 0).high_watermark(), 13);
 }

@@ -22,7 +22,7 @@ async fn without_broker_3(settings: Settings) -> Cluster {
     // A stream that it is just opening would take over from the test's.
     let streams = &cluster.node(1).replication.streams;
     eventually(|| "3 follows 1".into(), || streams.is_open(BrokerId(3))).await;
-    cluster.kill(3);
+    cluster.kill(3, None);
     cluster
 }
 

@@ -17,7 +17,7 @@ async fn with_raw_leader() -> (Cluster, RawStreams) {
     let cluster = Cluster::start(Settings::default());
     let (leader, streams) = RawLeader::new();
     cluster.cut(2, 1).await;
-    cluster.kill(1);
+    cluster.kill(1, None);
     let mut routes = Routes::builder();
     routes.add_service(SplicedServer(leader));
     cluster
@@ -90,10 +90,6 @@ async fn answers_to_another_state_are_dropped() {
             ..part(&good)
         },
         LeaderPartition {
-            base_offset: 2,
-            ..part(&good)
-        },
-        LeaderPartition {
             base_offset: 5,
             diverging_epoch: Some(EpochEnd {
                 epoch: 0,
@@ -120,6 +116,41 @@ async fn answers_to_another_state_are_dropped() {
     assert_eq!((told[0].fetch_offset, told[0].restart), (2, false));
     assert_eq!(log.log_end_offset(), 2);
     assert_eq!(cluster.partition(2, 0).high_watermark(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overlapping_pushes_are_cut_and_gaps_are_asked_for() {
+    let (cluster, streams) = with_raw_leader().await;
+    let (mut stream, _) = streams.next().await;
+    let log = cluster.partition(2, 0).log().clone();
+    let at = |base_offset, records: &Bytes| LeaderPartition {
+        base_offset,
+        ..part(records)
+    };
+    let one = records(0, 1);
+    send(&stream, at(0, &one), one.clone()).await;
+    // The leader was asked for offset 0 twice, and has got more meanwhile.
+    let two = Bytes::from([one.clone(), records(2, 1)].concat());
+    send(&stream, at(0, &two), two.clone()).await;
+    send(&stream, at(0, &two), two.clone()).await;
+    eventually(
+        || format!("end {}", log.log_end_offset()),
+        || log.log_end_offset() == 4,
+    )
+    .await;
+    // What was pushed between was lost on the way into the log.
+    let late = records(6, 1);
+    send(&stream, at(6, &late), late.clone()).await;
+    send(&stream, at(8, &Bytes::new()), Bytes::new()).await;
+    loop {
+        let told = stream.positions().await;
+        assert!(told[0].fetch_offset <= 4);
+        if told[0].restart {
+            assert_eq!(told[0].fetch_offset, 4);
+            break;
+        }
+    }
+    assert_eq!(log.read(0, 1 << 20, 4, true).unwrap().records, two);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,6 +103,13 @@ impl Node {
         (node, notes)
     }
 
+    /// Ends its tasks and the threads of its log directory.
+    pub(super) fn end(self: &Arc<Self>) {
+        self.stop.trigger("the node ends");
+        let node = self.clone();
+        std::thread::spawn(move || node.dir.close(BrokerEpoch(1)));
+    }
+
     pub(super) fn routes(&self) -> Routes {
         let mut routes = Routes::builder();
         routes.add_service(SplicedServer(self.replication.clone()));

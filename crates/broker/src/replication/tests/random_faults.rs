@@ -6,7 +6,7 @@ use std::time::Duration;
 use strom_replication::{Acks, RoleKind};
 use tokio::time::{Instant, sleep};
 
-use super::cluster::{Cluster, Settings, read_all};
+use super::cluster::{Cluster, Settings, key, read_all};
 use super::writing::Writer;
 
 const PARTITIONS: i32 = 5;
@@ -35,20 +35,19 @@ struct World {
 }
 
 impl World {
-    fn leader(&self) -> i32 {
+    fn leader(&self, partition: i32) -> i32 {
         let image = self.cluster.image();
-        let state = image.partition(super::cluster::key(0)).unwrap();
+        let state = image.partition(key(partition)).unwrap();
         state.leader.unwrap().get()
     }
 
     fn write(&mut self) {
-        let leader = self.leader();
         for _ in 0..self.random.below(30) {
             let partition = i32::try_from(self.random.below(5)).unwrap();
             let len = usize::try_from(self.random.below(4000)).unwrap();
             let value = format!("{}:{}", self.written, "x".repeat(len));
             self.written += 1;
-            let replica = self.cluster.partition(leader, partition);
+            let replica = self.cluster.partition(self.leader(partition), partition);
             let (writer, waiting) = &mut self.writers[usize::try_from(partition).unwrap()];
             if let Ok(place) = writer.write(&replica, Acks::All, value.as_bytes()) {
                 waiting.insert(place, value);
@@ -77,39 +76,38 @@ impl World {
         }
     }
 
-    /// Makes somebody leader who is in the ISRs of all partitions; false when there is nobody but `without`.
+    /// Makes any member of each ISR leader; false when some partition has nobody but `without`.
     fn elect(&mut self, without: Option<i32>) -> bool {
-        let image = self.cluster.image();
-        let mut candidates: Vec<i32> = (1..=3).filter(|id| Some(*id) != without).collect();
-        for partition in 0..PARTITIONS {
-            let state = image.partition(super::cluster::key(partition)).unwrap();
-            candidates.retain(|id| state.isr.iter().any(|member| member.get() == *id));
-        }
-        let at = usize::try_from(self.random.below(6)).unwrap();
-        let Some(&leader) = candidates.get(at % candidates.len().max(1)) else {
-            return false;
-        };
+        let mut all = true;
+        let random = &mut self.random;
         self.cluster.change(|record| {
-            record.leader = leader;
-            record.leader_epoch += 1;
-            record.isr.retain(|id| Some(*id) != without);
+            let candidates: Vec<i32> = record
+                .isr
+                .iter()
+                .copied()
+                .filter(|id| Some(*id) != without)
+                .collect();
+            let at = usize::try_from(random.below(6)).unwrap();
+            match candidates.get(at % candidates.len().max(1)) {
+                Some(leader) => {
+                    record.leader = *leader;
+                    record.leader_epoch += 1;
+                }
+                None => all = false,
+            }
         });
-        true
+        all
     }
 
-    /// Any broker, the leader too if another one can lead.
+    /// Any broker, if others can lead what it leads.
     fn restart(&mut self) {
         let victim = 1 + i32::try_from(self.random.below(3)).unwrap();
-        if victim == self.leader() && !self.elect(Some(victim)) {
+        if !self.elect(Some(victim)) {
             return;
         }
-        let disk = self.cluster.kill(victim);
+        let power_loss = (self.random.below(2) == 0).then(|| self.random.below(1000));
+        let disk = self.cluster.kill(victim, power_loss);
         self.write();
-        let disk = if self.random.below(2) == 0 {
-            disk.after_kill()
-        } else {
-            disk.after_power_loss(self.random.below(1000))
-        };
         self.cluster.restart(victim, disk);
     }
 }
@@ -132,7 +130,12 @@ async fn run(seed: u64) -> usize {
         match world.random.below(10) {
             0 => assert!(world.elect(None)),
             1 => world.restart(),
-            2 => world.cluster.node(world.leader()).replication.streams.break_all(),
+            2 => world
+                .cluster
+                .node(world.leader(0))
+                .replication
+                .streams
+                .break_all(),
             3 | 4 => world.pause().await,
             _ => world.write(),
         }
