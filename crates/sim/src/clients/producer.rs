@@ -10,7 +10,8 @@ use crate::env::Env;
 use crate::history::Op;
 use crate::message::{Answer, Ask};
 
-const IN_FLIGHT_MAX: usize = 3;
+/// Sequences beyond the oldest one that is not acknowledged: brokers remember five.
+const WINDOW: i32 = 4;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {
@@ -97,7 +98,13 @@ impl Producer {
     fn grow(&mut self, env: &mut Env, at: usize) {
         let Some(lane) = self.lanes.get_mut(at) else { return };
         let room = match self.mode {
-            Mode::Idempotent => lane.queue.len() < IN_FLIGHT_MAX,
+            // A log that does not know a producer takes any first sequence (KIP-360), also one whose predecessor was
+            // refused: until the first acknowledgement one batch at a time is under way.
+            Mode::Idempotent if lane.acked == 0 => lane.queue.is_empty(),
+            Mode::Idempotent => lane
+                .queue
+                .front()
+                .is_none_or(|first| lane.next_sequence - first.sequence < WINDOW),
             Mode::Plain(_) => lane.queue.is_empty(),
         };
         if !self.load || !room || !env.rng.one_in(6) {
@@ -225,6 +232,7 @@ impl Producer {
         // an older epoch need not.
         if code == ErrorCode::OutOfOrderSequenceNumber && place == 0 && epoch >= lane.epoch {
             let why = format!("{code} in epoch {epoch}, acknowledged in {}", lane.epoch);
+            env.judge.fail(format!("BrokenProducer: {key}, {id}: {why}"));
             env.record(index, Op::Broken { key, id, why });
         }
         for batch in lane.queue.iter_mut().skip(place) {
