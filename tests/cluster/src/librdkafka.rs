@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::producer::FutureProducer;
 use rdkafka::{Message, Offset, TopicPartitionList};
@@ -61,9 +61,13 @@ pub fn producer_with(bootstrap: &str, settings: &[(&str, &str)]) -> Producer {
         config.set(*key, *value);
     }
     if let Some(contexts) = &show {
-        config.set("debug", contexts).set_log_level(RDKafkaLogLevel::Debug);
+        config
+            .set("debug", contexts)
+            .set_log_level(RDKafkaLogLevel::Debug);
     }
-    config.create_with_context(Shown(show.is_some())).expect("a producer")
+    config
+        .create_with_context(Shown(show.is_some()))
+        .expect("a producer")
 }
 
 /// A member of a group, from the beginning, without automatic commits.

@@ -99,6 +99,21 @@ impl Raw {
         assert_eq!(frame, None, "an answer instead of a closed connection");
     }
 
+    /// Whatever comes first, at most within `limit`: a reply, or `None` for a closed connection.
+    ///
+    /// # Panics
+    ///
+    /// When neither comes.
+    pub async fn answer_within(&mut self, limit: Duration) -> Option<Bytes> {
+        let answer = timeout(limit, self.frame()).await;
+        answer.unwrap_or_else(|_| panic!("neither an answer nor a closed connection within {limit:?}"))
+    }
+
+    /// Sends what the other side takes within `limit`; `false` = it has stopped taking.
+    pub async fn send_within(&mut self, limit: Duration, bytes: &[u8]) -> bool {
+        matches!(timeout(limit, self.stream.write_all(bytes)).await, Ok(Ok(())))
+    }
+
     /// Closes our sending side.
     pub async fn hang_up(&mut self) {
         // The other side may have closed before.

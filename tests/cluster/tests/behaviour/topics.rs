@@ -147,13 +147,27 @@ async fn clients_are_told_whom_to_ask_while_the_only_broker_is_away() {
     let bootstrap = cluster.bootstrap();
     let during = until("the broker is fenced", || async {
         let mut raw = Raw::connect(&bootstrap).await;
-        let reply = raw.call(METADATA, &MetadataRequest { topics: None, ..Default::default() }).await;
-        let orphan = reply.topics.iter().find(|topic| topic.name.as_deref() == Some("orphan"));
+        let reply = raw
+            .call(
+                METADATA,
+                &MetadataRequest {
+                    topics: None,
+                    ..Default::default()
+                },
+            )
+            .await;
+        let orphan = reply
+            .topics
+            .iter()
+            .find(|topic| topic.name.as_deref() == Some("orphan"));
         let leaderless = orphan.unwrap().partitions.first().unwrap().error_code == LEADER_NOT_AVAILABLE;
         leaderless.then_some(reply)
     })
     .await;
-    assert_eq!((during.brokers, during.controller_id), (before.brokers, before.controller_id));
+    assert_eq!(
+        (during.brokers, during.controller_id),
+        (before.brokers, before.controller_id)
+    );
     // What is sent now arrives once the broker is back.
     let producer = librdkafka::producer(&bootstrap);
     let sent = tokio::spawn(async move {
