@@ -92,7 +92,7 @@ impl FetchDesk {
         }
     }
 
-    /// Waits until there is a leader beyond the first `known`, and returns all that are not among them.
+    /// Waits until there are leaders that are not among the `known`, and returns them.
     pub(super) async fn leaders_beyond(&self, known: &HashSet<BrokerId>) -> Vec<(BrokerId, Arc<Notify>)> {
         loop {
             let added = self.leader_added.notified();

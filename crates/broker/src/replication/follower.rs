@@ -266,7 +266,9 @@ impl Session<'_> {
             .filter(|due| *due.key() <= Instant::now())
         {
             let due = due.remove();
-            due.iter().for_each(|key| drop(self.retrying.remove(key)));
+            for key in &due {
+                self.retrying.remove(key);
+            }
             positions.extend(due.into_iter().filter_map(|key| self.present(key)));
         }
         self.send(positions).await

@@ -208,7 +208,12 @@ async fn a_follower_that_takes_nothing_is_sent_no_more_than_its_window() {
             count(&message, &mut seen);
         }
         assert!(unacknowledged <= limit, "{unacknowledged} bytes are on their way");
-        assert!(seen[0].abs_diff(seen[1]) <= limit, "they take turns: {seen:?}");
+        // They take turns, also when the records of one have to come from the disk.
+        let slower = seen[0].min(seen[1]);
+        assert!(
+            slower > 1 << 20 || seen[0].max(seen[1]) < 2 * WINDOW_BYTES,
+            "{seen:?}"
+        );
         follower.tell(Vec::new(), unacknowledged / 2).await;
         unacknowledged -= unacknowledged / 2;
     }
@@ -236,7 +241,10 @@ async fn a_follower_may_begin_again_at_an_earlier_offset() {
         loop {
             let message = follower.next().await.unwrap();
             if !message.payload.is_empty() {
-                assert_eq!(message.head.partitions[0].base_offset, 0);
+                let [part] = &message.head.partitions[..] else {
+                    panic!("nothing is told twice: {message:?}");
+                };
+                assert_eq!(part.base_offset, 0);
                 payloads.push(message.payload);
                 break;
             }
