@@ -40,6 +40,8 @@ pub struct ControllerCore {
     gateways: GatewayLeases,
     /// Brokers whose change is queued or in flight.
     changing: BTreeSet<BrokerId>,
+    /// Brokers in service whom the batch in flight puts out of it: no lease of theirs may grow any more.
+    leaving: BTreeSet<BrokerId>,
     /// The index at which all others can see that a broker leads nothing any more.
     shutdown_at: BTreeMap<BrokerId, MetadataOffset>,
     next_rebalance: Option<Mono>,
@@ -55,6 +57,7 @@ impl ControllerCore {
             sessions: BrokerSessions::new(config.session_timeout),
             gateways: GatewayLeases::new(config.gateway_grace),
             changing: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             shutdown_at: BTreeMap::new(),
             next_rebalance: None,
             config,
@@ -88,6 +91,7 @@ impl ControllerCore {
     pub fn lost_leadership(&mut self) -> Vec<Answer> {
         self.leading = false;
         self.changing.clear();
+        self.leaving.clear();
         self.shutdown_at.clear();
         self.next_rebalance = None;
         let unknown = service_error(
@@ -160,6 +164,7 @@ impl ControllerCore {
             self.drain_queue(now, &mut work, &mut next);
         }
         if !work.records.is_empty() {
+            self.leaving = leaving(&self.image, &work.image);
             self.in_flight = Some(work.waiting);
             next.batch = Some(v1::MetadataBatch {
                 records: work.records,
@@ -175,6 +180,7 @@ impl ControllerCore {
         self.sessions.follow(&self.image, now);
         self.gateways.follow(&self.image, now);
         self.changing.clear();
+        self.leaving.clear();
         let queued = self
             .queue
             .iter()
@@ -197,6 +203,7 @@ impl ControllerCore {
     /// The batch in flight was surely not taken by raft (this node is not the leader, or too busy).
     pub fn refused(&mut self, error: &v1::ServiceError) -> Vec<Answer> {
         self.changing.clear();
+        self.leaving.clear();
         self.fail_in_flight(error)
     }
 
@@ -305,6 +312,17 @@ struct Work {
     records: Vec<v1::MetadataRecord>,
     bytes: usize,
     waiting: Waiting,
+}
+
+/// The brokers that serve in `before` and, in that life, no longer in `after`.
+fn leaving(before: &Image, after: &Image) -> BTreeSet<BrokerId> {
+    let stays = |id: BrokerId, epoch: BrokerEpoch| {
+        after
+            .broker(id)
+            .is_some_and(|broker| broker.epoch == epoch && !broker.fenced)
+    };
+    let leavers = before.live_brokers().filter(|broker| !stays(broker.id, broker.epoch));
+    leavers.map(|broker| broker.id).collect()
 }
 
 fn changed_broker(command: &Command) -> Option<BrokerId> {

@@ -46,7 +46,8 @@ impl ControllerCore {
         {
             self.push(Command::ChangeBroker(change), None);
         }
-        reply.fenced = broker.fenced;
+        // By the time this answer arrives the fencing that is on its way may be committed, and another may lead.
+        reply.fenced = broker.fenced || self.leaving.contains(&broker.id);
         reply.may_shut_down = request.want_shutdown && self.may_shut_down(&broker);
         reply
     }

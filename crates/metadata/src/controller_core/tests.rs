@@ -257,6 +257,26 @@ fn a_broker_comes_into_service_by_its_heartbeats() {
     assert!(node.image.broker(BrokerId(2)).expect("registered").fenced);
 }
 
+/// Found by the simulator (seed 19): the broker's lease was renewed for a whole session by a heartbeat that was answered
+/// from the committed image while its fencing was on its way.
+#[test]
+fn a_heartbeat_renews_no_lease_while_the_fencing_is_on_its_way() {
+    let mut node = Node::leading(&[1, 2].map(TestBroker::active));
+    node.heartbeat(2, 5_000, |_| {});
+    let fencing = node.next(7_000).batch.expect("broker 1 was silent");
+    assert!(node.heartbeat(1, 7_001, |_| {}).fenced, "its lease must not grow");
+    assert!(!node.heartbeat(2, 7_001, |_| {}).fenced);
+    node.core
+        .refused(&strom_proto::convert::service_error(ErrorCode::Overloaded, "busy"));
+    assert!(!node.heartbeat(1, 7_002, |_| {}).fenced, "it stays in service");
+
+    node.heartbeat(2, 14_000, |_| {});
+    assert_eq!(node.next(14_000).batch.expect("silent again").records, fencing.records);
+    node.core.lost_leadership();
+    node.core.became_leader(node.image.clone(), "unused", at(14_001));
+    assert!(!node.heartbeat(1, 14_002, |_| {}).fenced);
+}
+
 #[test]
 fn silent_brokers_are_fenced_one_per_entry() {
     let mut node = Node::leading(&[1, 2, 3].map(TestBroker::active));
