@@ -362,9 +362,15 @@ impl World {
     }
 
     fn everybody_is_in_sync(&self) -> bool {
-        let up = (0..self.brokers.len()).all(|at| self.env.is_up(Addr::Broker(at)));
-        let partitions = self.env.judge.image.partitions();
-        up && partitions.fold(true, |all, (_, state)| all && state.isr.len() == state.replicas.len())
+        let image = &self.env.judge.image;
+        let serves = |node: &BrokerNode| {
+            let known = image.broker(node.id()).filter(|broker| !broker.fenced);
+            known.is_some_and(|broker| node.registered() == Some(broker.epoch))
+        };
+        self.brokers.iter().all(serves)
+            && image
+                .partitions()
+                .all(|(_, state)| state.isr.len() == state.replicas.len())
     }
 
     /// Loses a broker's disk, when every partition on it has others that keep theirs.
