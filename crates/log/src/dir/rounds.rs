@@ -32,12 +32,14 @@ impl Writer {
         }
     }
 
-    /// Writes all pending bytes of `logs`, one vectored write per log and segment, and tells listener and flusher.
-    pub(crate) fn round(&self, logs: Vec<Arc<Log>>) {
+    /// Writes all pending bytes of `logs`, one vectored write per log and segment, and tells the listener. Returns the
+    /// bytes whose logs now wait in the flusher's queue, if any do.
+    pub(crate) fn round(&self, logs: Vec<Arc<Log>>) -> Option<usize> {
         let stalled = std::mem::take(&mut *self.stalled.lock());
         if (logs.is_empty() && stalled.is_empty()) || self.dir.failure().is_some() {
-            return;
+            return None;
         }
+        let mut to_flush = None;
         self.check_space(!stalled.is_empty());
         let mut written: Vec<(TopicIdPartition, Offset)> = Vec::with_capacity(logs.len());
         for log in stalled.into_iter().chain(logs) {
@@ -48,6 +50,7 @@ impl Writer {
                         .wrote(Arc::downgrade(&log), done.offset, done.bytes);
                     if done.flush {
                         log.request_flush();
+                        *to_flush.get_or_insert(0) += done.bytes;
                     }
                     written.push((log.id(), done.offset));
                 }
@@ -66,6 +69,7 @@ impl Writer {
         if !written.is_empty() {
             self.dir.listener.written(&written);
         }
+        to_flush
     }
 
     pub(crate) fn is_stalled(&self) -> bool {
@@ -94,6 +98,8 @@ impl Writer {
 pub(crate) struct Flusher {
     dir: Arc<DirShared>,
     policy: Mutex<SyncPolicy>,
+    /// Held for a round: one sync is in flight per directory.
+    turn: Mutex<()>,
 }
 
 impl Flusher {
@@ -101,11 +107,26 @@ impl Flusher {
         Flusher {
             dir,
             policy: Mutex::default(),
+            turn: Mutex::default(),
         }
+    }
+
+    /// A round over everything that waits, unless one is under way.
+    pub(crate) fn try_round(&self) -> bool {
+        let Some(_turn) = self.turn.try_lock() else {
+            return false;
+        };
+        self.flush(self.dir.flush_queue.try_take());
+        true
     }
 
     /// Makes everything written of `logs` durable: a group commit over all of them.
     pub(crate) fn round(&self, logs: Vec<Arc<Log>>) {
+        let _turn = self.turn.lock();
+        self.flush(logs);
+    }
+
+    fn flush(&self, logs: Vec<Arc<Log>>) {
         let tickets: Vec<(Arc<Log>, FlushTicket)> = logs
             .into_iter()
             .filter_map(|log| log.flush_ticket().map(|ticket| (log, ticket)))

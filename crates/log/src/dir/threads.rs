@@ -1,19 +1,16 @@
 //! The directory's three threads: each repeats its round until it is told to stop.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::shared::DirShared;
-use super::work_queue::WorkQueue;
 use super::{Inner, LogDir};
 use crate::error::LogError;
 
 /// How long a thread waits for work before it looks around.
 const IDLE: Duration = Duration::from_millis(50);
-/// Under load a round begins at most so often, so that it gathers what many small appends bring: each round costs
-/// wake-ups, and each flush a disk command, however little it carries. Work that finds the thread idle waits for none
-/// of it, and rounds of much data take longer than this anyway.
-const WRITE_ROUND_MIN: Duration = Duration::from_micros(250);
-const FLUSH_ROUND_MIN: Duration = Duration::from_micros(1000);
+/// Up to so many bytes are flushed by the writer itself: a hand-over to the flusher costs a wake-up, which is a good part
+/// of a small flush, and what arrives meanwhile is gathered for the next round. Larger writes overlap with the flush.
+const FLUSH_BY_WRITER_BYTES: usize = 256 * 1024;
 
 impl LogDir {
     pub(super) fn spawn_threads(&self) -> Result<(), LogError> {
@@ -27,9 +24,12 @@ impl LogDir {
         let mut threads = self.threads.lock();
         threads.push(spawn("log-writer", |inner, shared| {
             while let Some(logs) = shared.write_queue.take(IDLE) {
-                let begun = Instant::now();
-                inner.writer.round(logs);
-                gather(&shared.write_queue, begun, WRITE_ROUND_MIN);
+                if let Some(bytes) = inner.writer.round(logs) {
+                    let small = bytes <= FLUSH_BY_WRITER_BYTES;
+                    if !(small && inner.flusher.try_round()) {
+                        shared.flush_queue.wake();
+                    }
+                }
                 if inner.writer.is_stalled() && !shared.write_queue.is_stopped() {
                     std::thread::sleep(IDLE);
                 }
@@ -39,21 +39,12 @@ impl LogDir {
         })?);
         threads.push(spawn("log-flusher", |inner, shared| {
             while let Some(logs) = shared.flush_queue.take(IDLE * 20) {
-                let begun = Instant::now();
                 inner.flusher.round(logs);
-                gather(&shared.flush_queue, begun, FLUSH_ROUND_MIN);
             }
         })?);
         threads.push(spawn("log-housekeeper", |inner, shared| {
             inner.run_housekeeper(shared);
         })?);
         Ok(())
-    }
-}
-
-/// With more work waiting already, lets yet more gather before the next round.
-fn gather(queue: &WorkQueue, begun: Instant, round_min: Duration) {
-    if !queue.is_empty() {
-        std::thread::sleep(round_min.saturating_sub(begun.elapsed()));
     }
 }

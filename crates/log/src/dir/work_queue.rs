@@ -48,8 +48,15 @@ impl WorkQueue {
         std::mem::take(&mut self.waiting.lock().logs)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.lock().logs.is_empty()
+    /// The same without a wake-up: the caller takes it itself, or calls [`wake`](Self::wake).
+    pub(crate) fn push_quietly(&self, log: &Weak<Log>) {
+        if let Some(log) = log.upgrade() {
+            self.waiting.lock().logs.push(log);
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        self.arrived.notify_one();
     }
 
     pub(crate) fn stop(&self) {

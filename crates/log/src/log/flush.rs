@@ -48,12 +48,12 @@ impl Log {
         Some(state.durable.offset)
     }
 
-    /// Puts the log into the flusher's queue unless it is there.
+    /// Puts the log into the flusher's queue unless it is there. The writer, who calls it, sees to the flush.
     pub(crate) fn request_flush(&self) {
         let mut state = self.state.lock();
         if !state.in_flush_queue {
             state.in_flush_queue = true;
-            self.dir.flush_queue.push(&self.me);
+            self.dir.flush_queue.push_quietly(&self.me);
         }
     }
 
