@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// A reply, or the end of a connection, that takes longer has failed the test.
-const REPLY_MAX: Duration = Duration::from_secs(15);
+/// A reply, or the end of a connection, that takes longer has failed the test. Debug builds on a busy machine are slow.
+const REPLY_MAX: Duration = Duration::from_secs(40);
 const REPLY_BYTES_MAX: usize = 256 << 20;
 const CLIENT_ID: &str = "raw";
 

@@ -128,7 +128,7 @@ pub fn now_ms() -> i64 {
 pub fn produce_request(topic: &str, partition: i32, records: Bytes, acks: i16) -> ProduceRequest {
     ProduceRequest {
         acks,
-        timeout_ms: 10_000,
+        timeout_ms: 30_000,
         topic_data: vec![TopicProduceData {
             name: topic.to_owned().into(),
             partition_data: vec![PartitionProduceData {
