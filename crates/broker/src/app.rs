@@ -6,8 +6,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use strom_client::{ControllerClient, MetadataChange, MetadataWatcher, Peers};
+use strom_client::{ControllerClient, MetadataCache, MetadataChange, MetadataWatcher, Peers};
 use strom_log::{LogDir, LogDirConfig};
+use strom_metadata::Image;
 use strom_proto::splice::SplicedServer;
 use strom_proto::v1::broker_control_server::BrokerControlServer;
 use strom_proto::v1::group_coordinator_server::GroupCoordinatorServer;
@@ -109,10 +110,7 @@ impl App {
         let replication = Replication::new(replication::Parts {
             id: config.broker_id,
             epoch: registration.epoch,
-            images: {
-                let metadata = metadata.clone();
-                Arc::new(move || metadata.image())
-            },
+            images: images(&metadata),
             partitions: partitions.clone(),
             shared: shared.clone(),
             room: write_room.clone(),
@@ -242,6 +240,12 @@ where
             Ok::<(), Infallible>(())
         }
     });
+}
+
+/// The newest image, whenever it is asked for.
+fn images(metadata: &MetadataCache) -> Arc<dyn Fn() -> Arc<Image> + Send + Sync> {
+    let metadata = metadata.clone();
+    Arc::new(move || metadata.image())
 }
 
 fn log_dir_config(config: &BrokerConfig) -> LogDirConfig {

@@ -44,14 +44,12 @@ impl Log {
         if lowest > state.log_start {
             return Err(self.corrupt(state.log_start, format!("the first segment begins at {lowest}")));
         }
-        let first = self.scan_start(state, point, trusted)?;
-        let mut at = first.0;
+        let (mut at, start) = self.scan_start(state, point, trusted)?;
         let mut scan = Scan {
-            at: first.1,
+            at: start,
             epoch: LeaderEpoch::NONE,
             file_size: 0,
         };
-        let start = scan.at;
         let cut = loop {
             if let Some(what) = self.scan_segment(state, at, &mut scan)? {
                 break Some(what);
