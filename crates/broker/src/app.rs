@@ -80,11 +80,8 @@ impl App {
         let metrics = Metrics::new(&metrics);
         let write_room = Arc::new(Notify::new());
         let events = LogEvents::new(write_room.clone(), metrics.clone(), shutdown);
-        let dir = Arc::new(LogDir::open(
-            &config.data_dir,
-            log_dir_config(&config),
-            events.clone(),
-        )?);
+        let dir = LogDir::open(&config.data_dir, log_dir_config(&config), events.clone())?;
+        let dir = Arc::new(dir);
         let registration = register(
             &controller,
             &config,
@@ -103,8 +100,8 @@ impl App {
             shared.clone(),
         ));
         events.attach(partitions.clone());
-        let (watcher, metadata) =
-            MetadataWatcher::new(controller.clone(), format!("broker {}", config.broker_id));
+        let client = format!("broker {}", config.broker_id);
+        let (watcher, metadata) = MetadataWatcher::new(controller.clone(), client);
         let (watcher, changes) = watcher.with_changes();
         let write_room = WriteRoom::new(dir.clone(), write_room, config.write_queue_bytes_max);
         let replication = Replication::new(replication::Parts {
