@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup run cluster image test lint fmt doc bench compat clean
+.PHONY: help setup run cluster image test lint fmt doc bench compat chaos containers sim clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,14 @@ bench: setup ## Run Strom against the bare skeleton of its data path, in one run
 
 compat: setup ## Run client programs of other families (Python, kcat, Java) against both forms
 	@tests/compat/run
+
+chaos: setup ## Break a real cluster of 3 + 3 + 2 under load and check its history (minutes)
+	@cargo build --release --locked --bin strom
+	@tests/chaos/run
+
+containers: setup ## The same in containers, and the chart rendered and validated
+	@cargo build --release --locked --bin strom
+	@scripts/setup-docker && tests/containers/run && tests/helm/run
 
 clean: ## Remove what was built and the data of `make run` and `make cluster`
 	cargo clean
