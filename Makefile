@@ -26,6 +26,11 @@ image: setup ## Build the container image strom:latest (BASE_IMAGE=… for anoth
 test: setup ## Run every test
 	@scripts/test
 
+SEEDS ?= 500
+sim: setup ## Run SEEDS seeds of the deterministic simulator (docs/reliability.md)
+	@cargo build -q -p strom-sim --locked
+	@target/debug/strom-sim --seeds $(SEEDS)
+
 lint: setup ## Formatting, clippy without warnings, shell scripts
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -106,10 +106,18 @@ impl Index {
                 Op::Refused { id, .. } => drop(index.refused.insert(*id)),
                 Op::Poll { key, offset, id } => index.see(*key, *offset, *id, found),
                 Op::Broken { key, id, why } => {
-                    report(found, Kind::BrokenProducer, format!("{key}: {id} ends its producer: {why}"));
+                    report(
+                        found,
+                        Kind::BrokenProducer,
+                        format!("{key}: {id} ends its producer: {why}"),
+                    );
                 }
                 Op::LostPosition { key, offset } => {
-                    report(found, Kind::LostPosition, format!("{key}: a reader's {offset} is gone"));
+                    report(
+                        found,
+                        Kind::LostPosition,
+                        format!("{key}: a reader's {offset} is gone"),
+                    );
                 }
                 _ => {}
             }
@@ -190,7 +198,11 @@ fn check_sends(events: &[Event], index: &Index, found: &mut Vec<Anomaly>) {
     for ((key, client), acked) in by_place {
         let offsets: Vec<Offset> = acked.into_values().collect();
         if let Some(pair) = offsets.windows(2).find(|pair| pair.first() >= pair.get(1)) {
-            report(found, Kind::NonmonotonicSend, format!("{key}: client {client} was told {pair:?}"));
+            report(
+                found,
+                Kind::NonmonotonicSend,
+                format!("{key}: client {client} was told {pair:?}"),
+            );
         }
     }
 }
@@ -204,7 +216,10 @@ fn check_polls(events: &[Event], found: &mut Vec<Anomaly>) {
             Op::Poll { key, offset, .. } => {
                 let expected = next.insert((event.client, *key), offset + 1).unwrap_or(0);
                 if expected != *offset {
-                    let what = format!("{key}: client {} read {offset}, next was {expected}", event.client);
+                    let what = format!(
+                        "{key}: client {} read {offset}, next was {expected}",
+                        event.client
+                    );
                     report(found, Kind::PollSkip, what);
                 }
             }
@@ -223,7 +238,10 @@ fn check_latest(events: &[Event], found: &mut Vec<Anomaly>) {
         let latest = known.entry((event.client, *key)).or_insert((*epoch, *offset));
         if *epoch >= latest.0 {
             if *offset < latest.1 {
-                let what = format!("{key}: {offset} in epoch {epoch}, was {} in {}", latest.1, latest.0);
+                let what = format!(
+                    "{key}: {offset} in epoch {epoch}, was {} in {}",
+                    latest.1, latest.0
+                );
                 report(found, Kind::NonmonotonicLatest, what);
             }
             *latest = (*epoch, *offset);

@@ -21,9 +21,8 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let signed = |value: u64, half: u64| {
-            i64::try_from(value).unwrap_or(0) - i64::try_from(half).unwrap_or(0)
-        };
+        let signed =
+            |value: u64, half: u64| i64::try_from(value).unwrap_or(0) - i64::try_from(half).unwrap_or(0);
         Clock {
             start: rng.range(1, 100 * SECOND),
             drift_ppm: signed(rng.below(2 * DRIFT_PPM_MAX), DRIFT_PPM_MAX),

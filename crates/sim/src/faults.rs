@@ -54,13 +54,23 @@ const KINDS: [Kind; 19] = [
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     /// `power` = what was not synced is lost.
-    Crash { who: Addr, power: bool },
-    CrashLeader { power: bool },
+    Crash {
+        who: Addr,
+        power: bool,
+    },
+    CrashLeader {
+        power: bool,
+    },
     CrashActive,
     CrashAll,
     Wipe(Addr),
-    Pause { who: Addr, until: u64 },
-    PauseLeader { until: u64 },
+    Pause {
+        who: Addr,
+        until: u64,
+    },
+    PauseLeader {
+        until: u64,
+    },
     Stop(Addr),
     Elect,
     DeleteRecords,
@@ -170,7 +180,12 @@ impl Faults {
         let broker = Addr::Broker(rng.index(self.brokers));
         let controller = Addr::Controller(rng.index(self.controllers));
         let power = !rng.one_in(3);
-        let until = now + if rng.one_in(2) { rng.range(20, 400) } else { rng.range(400, 2500) } * MS;
+        let until = now
+            + if rng.one_in(2) {
+                rng.range(20, 400)
+            } else {
+                rng.range(400, 2500)
+            } * MS;
         let fires = |chance: u64, rng: &mut Rng| rng.one_in(chance);
         let fault = match kind {
             Kind::CrashBroker if fires(25, rng) => Fault::Crash { who: broker, power },

@@ -107,7 +107,9 @@ impl GatewayNode {
                 let to = Addr::Controller(running.watched);
                 env.send(addr, to, Body::Control { call, request });
             }
-            let late = running.pending.extract_if(.., |_, pending| pending.deadline <= now);
+            let late = running
+                .pending
+                .extract_if(.., |_, pending| pending.deadline <= now);
             for (_, pending) in late.collect::<Vec<_>>() {
                 let answer = failed(pending.kind, Failure::Unanswered, LeaderEpoch::NONE);
                 env.answer(addr, pending.client, answer);
@@ -186,7 +188,11 @@ impl GatewayNode {
         };
         let reachable = target.filter(|index| env.is_up(Addr::Broker(*index)));
         let Some(target) = reachable else {
-            return env.answer(addr, client, failed(kind, Failure::Unreachable, LeaderEpoch::NONE));
+            return env.answer(
+                addr,
+                client,
+                failed(kind, Failure::Unreachable, LeaderEpoch::NONE),
+            );
         };
         let call = env.number();
         let limit = if kind == Kind::Coordinator {

@@ -39,7 +39,12 @@ impl PartitionFacts {
     }
 
     /// ConsistentRead: below the high watermark everybody shows the same.
-    pub(crate) fn show(&mut self, log: &ModelLog, (from, to): (Offset, Offset), epoch: LeaderEpoch) -> Verdict {
+    pub(crate) fn show(
+        &mut self,
+        log: &ModelLog,
+        (from, to): (Offset, Offset),
+        epoch: LeaderEpoch,
+    ) -> Verdict {
         for offset in from.max(log.start())..to {
             let Some(entry) = log.get(offset) else {
                 return Err(format!("no record {offset} below the high watermark {to}"));
@@ -202,13 +207,17 @@ impl Judge {
     pub(crate) fn on_raft_leader(&mut self, controller: usize, term: u64) {
         let first = *self.terms.entry(term).or_insert(controller);
         if first != controller {
-            self.fail(format!("controllers {first} and {controller} both lead term {term}"));
+            self.fail(format!(
+                "controllers {first} and {controller} both lead term {term}"
+            ));
         }
     }
 
     pub(crate) fn on_producer_id(&mut self, client: usize, id: i64) {
         if let Some(other) = self.producer_ids.insert(id, client) {
-            self.fail(format!("producer id {id} is given to clients {other} and {client}"));
+            self.fail(format!(
+                "producer id {id} is given to clients {other} and {client}"
+            ));
         }
     }
 

@@ -7,7 +7,8 @@ use strom_sim::mutants::CLAIMS;
 use strom_sim::report::{replay, run_many};
 use strom_sim::{Mutant, Settings, run};
 
-const USAGE: &str = "strom-sim [--seeds N] [--first N] [--threads N] [--seed N [--trace]] [--without RULE] [--mutants]";
+const USAGE: &str =
+    "strom-sim [--seeds N] [--first N] [--threads N] [--seed N [--trace]] [--without RULE] [--mutants]";
 
 #[derive(Default)]
 struct Arguments {
@@ -52,7 +53,10 @@ fn main() -> ExitCode {
     }
     let mutant = match arguments.without.as_deref().map(Mutant::named) {
         Some(None) => {
-            eprintln!("no such rule; there are: {:?}", Mutant::names().collect::<Vec<_>>());
+            eprintln!(
+                "no such rule; there are: {:?}",
+                Mutant::names().collect::<Vec<_>>()
+            );
             return ExitCode::FAILURE;
         }
         named => named.flatten(),
@@ -89,7 +93,9 @@ fn mutants(seeds: u64, only: Option<&str>) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = false;
     for name in Mutant::names().filter(|name| only.is_none_or(|only| only == *name)) {
-        let Some(mutant) = Mutant::named(name) else { continue };
+        let Some(mutant) = Mutant::named(name) else {
+            continue;
+        };
         match mutant.found_within(seeds) {
             Some((seed, what)) => {
                 println!("{name}: seed {seed}: {}", what.lines().next().unwrap_or_default());
@@ -100,5 +106,9 @@ fn mutants(seeds: u64, only: Option<&str>) -> ExitCode {
             }
         }
     }
-    if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if missed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

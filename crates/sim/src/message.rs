@@ -125,6 +125,7 @@ pub(crate) enum Controlled {
 
 /// What clients ask gateways, and gateways brokers.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "messages are moved, seldom copied")]
 pub(crate) enum Ask {
     Produce {
         key: TopicIdPartition,
@@ -218,7 +219,6 @@ pub(crate) enum Answer {
     Fetched {
         from: Offset,
         entries: Vec<Entry>,
-        high_watermark: Offset,
         epoch: LeaderEpoch,
     },
     Diverging(EpochEnd),

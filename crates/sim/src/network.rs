@@ -33,6 +33,7 @@ impl Packet {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "most of them are packets")]
 pub(crate) enum Happening {
     Packet(Packet),
     /// A process looks round.
@@ -125,7 +126,14 @@ impl Network {
         rng.range(MS / 2, 3 * MS)
     }
 
-    pub(crate) fn send(&mut self, rng: &mut Rng, now: u64, (from, to): (Addr, Addr), to_life: u64, body: Body) {
+    pub(crate) fn send(
+        &mut self,
+        rng: &mut Rng,
+        now: u64,
+        (from, to): (Addr, Addr),
+        to_life: u64,
+        body: Body,
+    ) {
         let ordered = body.is_ordered();
         let muted = matches!(
             &body,
@@ -196,4 +204,3 @@ impl Network {
         self.weather = Weather::CALM;
     }
 }
-

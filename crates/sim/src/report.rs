@@ -1,8 +1,8 @@
 //! Runs many seeds, shows how far it is, and tells how a failing one is replayed.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::run::{Outcome, Settings, run};
 
@@ -67,11 +67,20 @@ pub fn replay(settings: Settings) -> String {
         Some(crate::Mutant::RaftSync) => " --without raft_sync".to_owned(),
         None => String::new(),
     };
-    format!("cargo run -p strom-sim -- --seed {}{mutant} --trace", settings.seed)
+    format!(
+        "cargo run -p strom-sim -- --seed {}{mutant} --trace",
+        settings.seed
+    )
 }
 
 /// Runs `seeds` seeds from `first` on, on so many threads; each run is a world of its own. Stops at `failures_max`.
-pub fn run_many(first: u64, seeds: u64, threads: usize, failures_max: usize, out: &mut (dyn Write + Send)) -> Summary {
+pub fn run_many(
+    first: u64,
+    seeds: u64,
+    threads: usize,
+    failures_max: usize,
+    out: &mut (dyn Write + Send),
+) -> Summary {
     let next = AtomicU64::new(first);
     let stop = AtomicBool::new(false);
     let shared = Mutex::new((Summary::default(), out));
@@ -92,7 +101,12 @@ pub fn run_many(first: u64, seeds: u64, threads: usize, failures_max: usize, out
                     let (summary, out) = &mut *shared;
                     if let Err(what) = &outcome {
                         // Whoever does not listen misses it.
-                        let _ = writeln!(out, "seed {seed}: {}\nreplay: {}", first_line(what), replay(settings));
+                        let _ = writeln!(
+                            out,
+                            "seed {seed}: {}\nreplay: {}",
+                            first_line(what),
+                            replay(settings)
+                        );
                     }
                     summary.add(seed, outcome);
                     if summary.seeds % 100 == 0 {
@@ -105,5 +119,8 @@ pub fn run_many(first: u64, seeds: u64, threads: usize, failures_max: usize, out
             });
         }
     });
-    shared.into_inner().map(|(summary, _)| summary).unwrap_or_default()
+    shared
+        .into_inner()
+        .map(|(summary, _)| summary)
+        .unwrap_or_default()
 }

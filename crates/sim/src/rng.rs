@@ -6,7 +6,9 @@ pub(crate) struct Rng(u64);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Rng(seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(0x2545_f491_4f6c_dd1d))
+        Rng(seed
+            .wrapping_mul(0xd134_2543_de82_ef95)
+            .wrapping_add(0x2545_f491_4f6c_dd1d))
     }
 
     pub(crate) fn next(&mut self) -> u64 {

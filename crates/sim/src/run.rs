@@ -127,11 +127,18 @@ impl World {
         let before = self.acked();
         let settle = self.env.now + LOAD_AFTER;
         self.go_to(settle)?;
-        self.until(HEAL_MAX, "every partition is led, with everybody in sync", World::is_in_sync)?;
+        self.until(
+            HEAL_MAX,
+            "every partition is led, with everybody in sync",
+            World::is_in_sync,
+        )?;
         self.until(HEAL_MAX, "every producer is acknowledged again", |world| {
             let now = world.acked();
-            now.iter()
-                .all(|(client, acked)| before.get(client).is_some_and(|was| acked - was >= ACKED_AFTER_MIN))
+            now.iter().all(|(client, acked)| {
+                before
+                    .get(client)
+                    .is_some_and(|was| acked - was >= ACKED_AFTER_MIN)
+            })
         })?;
         for client in &mut self.clients {
             if let ClientNode::Producer(producer) = client {
@@ -140,7 +147,11 @@ impl World {
         }
         self.until(HEAL_MAX, "nothing is under way", World::is_drained)?;
         self.until(HEAL_MAX, "everything is read", World::is_read)?;
-        self.until(HEAL_MAX, "the group has read and committed everything", World::group_is_done)?;
+        self.until(
+            HEAL_MAX,
+            "the group has read and committed everything",
+            World::group_is_done,
+        )?;
         self.until(HEAL_MAX, "all replicas are alike", World::replicas_are_equal)
     }
 
@@ -194,7 +205,9 @@ impl World {
         let first = generations.first().copied().flatten();
         first.is_some()
             && generations.iter().all(|generation| *generation == first)
-            && ends.into_iter().all(|(partition, key)| committed.get(&partition) == Some(&self.end_of(*key)))
+            && ends
+                .into_iter()
+                .all(|(partition, key)| committed.get(&partition) == Some(&self.end_of(*key)))
     }
 
     /// After everything has come to rest every replica holds the same, to the end.
@@ -205,7 +218,9 @@ impl World {
                 node.disk.logs.get(&key)
             });
             let logs: Vec<_> = logs.collect();
-            let Some(Some(first)) = logs.first() else { return false };
+            let Some(Some(first)) = logs.first() else {
+                return false;
+            };
             logs.iter().all(|log| {
                 log.is_some_and(|log| {
                     log.end() == first.end()
@@ -223,7 +238,12 @@ impl World {
     fn judge_history(&self) -> Result<(), String> {
         let mut last = Final::default();
         for key in self.scenario.ordered.iter().chain(&self.scenario.plain) {
-            let leader = self.env.judge.image.partition(*key).and_then(|state| state.leader);
+            let leader = self
+                .env
+                .judge
+                .image
+                .partition(*key)
+                .and_then(|state| state.leader);
             let node = leader.and_then(|id| self.brokers.get(broker_index(id)));
             if let Some(log) = node.and_then(|node| node.disk.logs.get(key)) {
                 let values = log.read(log.start(), log.end(), usize::MAX);
@@ -242,7 +262,12 @@ impl World {
     }
 
     fn outcome(&self) -> Outcome {
-        let epochs = self.env.judge.image.partitions().map(|(_, state)| state.leader_epoch);
+        let epochs = self
+            .env
+            .judge
+            .image
+            .partitions()
+            .map(|(_, state)| state.leader_epoch);
         let epochs = epochs.map(LeaderEpoch::get).sum::<i32>();
         Outcome {
             hash: self.env.trace.hash(),
@@ -257,4 +282,3 @@ impl World {
         }
     }
 }
-

@@ -72,7 +72,11 @@ impl Scenario {
 
     /// The clients; the first one is the operator.
     pub(crate) fn clients(&self, env: &mut Env) -> Vec<ClientNode> {
-        let mut clients = vec![ClientNode::Admin(Admin::new(0, self.controllers, self.topics.clone()))];
+        let mut clients = vec![ClientNode::Admin(Admin::new(
+            0,
+            self.controllers,
+            self.topics.clone(),
+        ))];
         let modes = [
             (Mode::Idempotent, &self.ordered),
             (Mode::Plain(Acks::All), &self.plain),

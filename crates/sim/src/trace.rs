@@ -24,14 +24,21 @@ impl Trace {
         // A hasher takes every write.
         let _ = writeln!(self, "{now} {line}");
         if self.print {
-            println!("{:>12.6} {line}", std::time::Duration::from_nanos(now).as_secs_f64());
+            println!(
+                "{:>12.6} {line}",
+                std::time::Duration::from_nanos(now).as_secs_f64()
+            );
         }
     }
 
     /// Shown, but no part of the hash.
     pub(crate) fn remark(&self, now: u64, line: impl FnOnce() -> String) {
         if self.print {
-            println!("{:>12.6} {}", std::time::Duration::from_nanos(now).as_secs_f64(), line());
+            println!(
+                "{:>12.6} {}",
+                std::time::Duration::from_nanos(now).as_secs_f64(),
+                line()
+            );
         }
     }
 

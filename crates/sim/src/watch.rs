@@ -70,7 +70,12 @@ impl Watch {
 }
 
 /// LeaderCandidateComplete: each member of ISR ∪ ELR has everything committed on its disk, whatever happens to it now.
-fn candidates_are_complete(env: &mut Env, brokers: &[BrokerNode], key: TopicIdPartition, state: &PartitionState) {
+fn candidates_are_complete(
+    env: &mut Env,
+    brokers: &[BrokerNode],
+    key: TopicIdPartition,
+    state: &PartitionState,
+) {
     for id in state.isr.iter().chain(&state.elr) {
         let Some(node) = brokers.get(broker_index(*id)).filter(|node| !node.disk.wiped) else {
             continue;
@@ -87,8 +92,10 @@ fn candidates_are_complete(env: &mut Env, brokers: &[BrokerNode], key: TopicIdPa
             None if facts.end() == 0 => Ok(()),
             None => Err("has no log".to_owned()),
         };
-        env.judge
-            .take(format_args!("LeaderCandidateComplete: broker {id}, {key}"), verdict);
+        env.judge.take(
+            format_args!("LeaderCandidateComplete: broker {id}, {key}"),
+            verdict,
+        );
     }
 }
 

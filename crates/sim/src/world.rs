@@ -126,8 +126,17 @@ impl World {
 
     fn deliver(&mut self, packet: Packet) {
         let (from, to, life) = (packet.from, packet.to, packet.to_life);
-        let alive = self.env.processes.get(&to).is_some_and(|process| process.up && process.life == life);
-        let paused = alive && self.env.processes.get(&to).is_some_and(|p| p.paused_until > self.env.now);
+        let alive = self
+            .env
+            .processes
+            .get(&to)
+            .is_some_and(|process| process.up && process.life == life);
+        let paused = alive
+            && self
+                .env
+                .processes
+                .get(&to)
+                .is_some_and(|p| p.paused_until > self.env.now);
         if paused {
             self.delayed(to, life, Happening::Packet(packet));
             return;
@@ -136,7 +145,8 @@ impl World {
             return;
         }
         let env = &mut self.env;
-        env.trace.line(env.now, format_args!("{from:?} > {to:?} {}", packet.body.kind()));
+        env.trace
+            .line(env.now, format_args!("{from:?} > {to:?} {}", packet.body.kind()));
         let body: Body = packet.body;
         env.trace.remark(env.now, || format!("    {body:?}"));
         match to {
@@ -157,7 +167,7 @@ impl World {
             }
             Addr::Client(at) => {
                 if let Some(node) = self.clients.get_mut(at) {
-                    node.receive(env, from, body);
+                    node.receive(env, body);
                 }
             }
         }
@@ -233,7 +243,11 @@ impl World {
             .map(|(addr, _)| *addr)
             .collect();
         for addr in down {
-            let pause = if self.env.healed { 50 } else { self.env.rng.range(20, 1500) };
+            let pause = if self.env.healed {
+                50
+            } else {
+                self.env.rng.range(20, 1500)
+            };
             let at = *self.restarts.entry(addr).or_insert(self.env.now + pause * MS);
             if at > self.env.now {
                 continue;
@@ -302,7 +316,12 @@ impl World {
     }
 
     fn some_leader(&mut self) -> Option<Addr> {
-        let leaders = self.env.judge.image.partitions().filter_map(|(_, state)| state.leader);
+        let leaders = self
+            .env
+            .judge
+            .image
+            .partitions()
+            .filter_map(|(_, state)| state.leader);
         let leaders: Vec<_> = leaders.collect();
         let leader = self.env.rng.pick(&leaders)?;
         Some(Addr::Broker(broker_index(leader)))
@@ -340,7 +359,9 @@ impl World {
         if page_cache && !self.everybody_is_in_sync() {
             return;
         }
-        let Some(node) = self.brokers.get_mut(at) else { return };
+        let Some(node) = self.brokers.get_mut(at) else {
+            return;
+        };
         let (id, epoch) = (node.id(), node.registered());
         node.crash(&mut self.env, power && !page_cache);
         let active = self.controllers.iter().find(|node| node.leads().is_some());
@@ -394,7 +415,11 @@ impl World {
         if cut || self.env.is_up(dead) || !self.env.is_up(own) {
             return;
         }
-        let paused = self.env.processes.get(&own).is_some_and(|p| p.paused_until > self.env.now);
+        let paused = self
+            .env
+            .processes
+            .get(&own)
+            .is_some_and(|p| p.paused_until > self.env.now);
         if let Some(node) = self.controllers.get_mut(controller).filter(|_| !paused) {
             node.on_death(&mut self.env, death);
         }

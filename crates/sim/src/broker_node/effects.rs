@@ -12,7 +12,12 @@ use crate::message::{Addr, Body};
 
 impl BrokerNode {
     /// Carries one effect out; returns the event that tells the replica of its outcome.
-    pub(super) fn carry_out(&mut self, env: &mut Env, key: TopicIdPartition, effect: Effect) -> Option<Event> {
+    pub(super) fn carry_out(
+        &mut self,
+        env: &mut Env,
+        key: TopicIdPartition,
+        effect: Effect,
+    ) -> Option<Event> {
         match effect {
             Effect::AssignEpochStart { epoch, offset } => {
                 if let Some(log) = self.disk.logs.get_mut(&key) {
@@ -58,7 +63,8 @@ impl BrokerNode {
                 }
             }
             Effect::Quarantine { alarm } | Effect::Raise { alarm } => {
-                env.judge.fail(format!("alarm of broker {}, {key}: {alarm}", self.index));
+                env.judge
+                    .fail(format!("alarm of broker {}, {key}: {alarm}", self.index));
             }
             other => return self.change_log(env, key, &other),
         }
@@ -101,7 +107,9 @@ impl BrokerNode {
         let id = self.id();
         env.trace
             .line(env.now, format_args!("broker {id} leads {key} in epoch {epoch}"));
-        let Some(log) = self.disk.logs.get(&key) else { return };
+        let Some(log) = self.disk.logs.get(&key) else {
+            return;
+        };
         let verdict = env.judge.facts(key).lead(id, epoch, log);
         env.judge.take(format_args!("broker {id}, {key}"), verdict);
         let topic = self.life.as_ref().and_then(|life| life.partitions.get(&key));

@@ -81,7 +81,14 @@ impl BrokerNode {
     pub(super) fn serve_group(&mut self, env: &mut Env, to: (Addr, u64), group: &str, ask: GroupAsk) {
         let addr = self.addr();
         let key = match self.coordinator_of(group) {
-            Some(key) if self.life.as_ref().is_some_and(|life| life.coordinators.contains_key(&key)) => key,
+            Some(key)
+                if self
+                    .life
+                    .as_ref()
+                    .is_some_and(|life| life.coordinators.contains_key(&key)) =>
+            {
+                key
+            }
             _ => return refuse(env, addr, to, ErrorCode::NotCoordinator),
         };
         let at = self.moment(env);
@@ -130,7 +137,10 @@ impl BrokerNode {
         let addr = self.addr();
         let (now, wall) = (env.mono(addr), env.wall(addr));
         let mut effects = Vec::new();
-        let coordinator = self.life.as_mut().and_then(|life| life.coordinators.get_mut(&key));
+        let coordinator = self
+            .life
+            .as_mut()
+            .and_then(|life| life.coordinators.get_mut(&key));
         let Some(core) = coordinator.and_then(|coordinator| coordinator.core.as_mut()) else {
             return;
         };
@@ -141,7 +151,10 @@ impl BrokerNode {
     fn carry_out_group(&mut self, env: &mut Env, key: TopicIdPartition, effects: Vec<Effect>) {
         let addr = self.addr();
         for effect in effects {
-            let coordinator = self.life.as_mut().and_then(|life| life.coordinators.get_mut(&key));
+            let coordinator = self
+                .life
+                .as_mut()
+                .and_then(|life| life.coordinators.get_mut(&key));
             let Some(coordinator) = coordinator else { return };
             match effect {
                 Effect::Reply { request, reply } => coordinator.reply(env, addr, request, reply),
@@ -160,7 +173,13 @@ impl BrokerNode {
         }
     }
 
-    fn append_own(&mut self, env: &mut Env, key: TopicIdPartition, token: AppendToken, records: Arc<[Record]>) {
+    fn append_own(
+        &mut self,
+        env: &mut Env,
+        key: TopicIdPartition,
+        token: AppendToken,
+        records: Arc<[Record]>,
+    ) {
         let at = self.moment(env);
         let id = env.number();
         let Some(life) = &mut self.life else { return };
@@ -171,7 +190,10 @@ impl BrokerNode {
         ) else {
             return;
         };
-        match partition.replica.admit_produce(at, Acks::All, Some(coordinator.epoch)) {
+        match partition
+            .replica
+            .admit_produce(at, Acks::All, Some(coordinator.epoch))
+        {
             Err(error) => self.step_coordinator(env, key, GroupEvent::AppendFailed { token, error }),
             Ok(epoch) => {
                 let offset = log.end();
@@ -267,7 +289,8 @@ impl BrokerNode {
             match partition.replica.acks_state(at, &wait) {
                 AcksState::Done => {
                     let verdict = env.judge.facts(key).acknowledge(append.offset, append.id);
-                    env.judge.take(format_args!("coordinator on {id}, {key}"), verdict);
+                    env.judge
+                        .take(format_args!("coordinator on {id}, {key}"), verdict);
                     done.push(append.token);
                 }
                 AcksState::Failed(_) => {

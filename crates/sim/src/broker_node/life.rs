@@ -252,15 +252,26 @@ impl BrokerNode {
             Controlled::Entries { from, entries } => self.take_entries(env, from, entries),
             Controlled::Image { index, records } => self.take_image(env, index, records),
             Controlled::Refused(code) => self.take_refusal(env, from, call, code),
-            Controlled::Reply(Reply::RegisterBroker(reply)) => self.take_registration(env, reply.broker_epoch),
+            Controlled::Reply(Reply::RegisterBroker(reply)) => {
+                self.take_registration(env, reply.broker_epoch);
+            }
             Controlled::Reply(Reply::AlterPartition(reply)) => {
-                let errors: Vec<_> = reply.results.iter().map(|result| error_code(result.error)).collect();
+                let errors: Vec<_> = reply
+                    .results
+                    .iter()
+                    .map(|result| error_code(result.error))
+                    .collect();
                 self.take_alter(env, call, &errors);
             }
             Controlled::Reply(Reply::AllocateProducerIds(reply)) => {
                 let Some(life) = &mut self.life else { return };
                 // Only the answer that is waited for: one block is not taken twice.
-                if life.dealings.ids_asked.take_if(|(asked, _)| *asked == call).is_some() {
+                if life
+                    .dealings
+                    .ids_asked
+                    .take_if(|(asked, _)| *asked == call)
+                    .is_some()
+                {
                     life.dealings.ids = reply.first..reply.first + i64::from(reply.count.min(3));
                     for to in std::mem::take(&mut life.dealings.wanting_ids) {
                         self.give_producer_id(env, to);

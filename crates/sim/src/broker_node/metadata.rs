@@ -26,7 +26,7 @@ impl BrokerNode {
             let Some(life) = &mut self.life else { return };
             let mut image = life.image.clone();
             match image.apply(MetadataOffset(index), &batch) {
-                Ok(delta) => self.apply(env, image, &delta),
+                Ok(delta) => self.apply(env, &image, &delta),
                 Err(error) => env.judge.fail(format!("broker {}: {error}", self.index)),
             }
         }
@@ -42,7 +42,7 @@ impl BrokerNode {
         match Image::from_records(MetadataOffset(index), records) {
             Ok(image) => {
                 let delta = Delta::between(&life.image, &image);
-                self.apply(env, image, &delta);
+                self.apply(env, &image, &delta);
             }
             Err(error) => env.judge.fail(format!("broker {}: {error}", self.index)),
         }
@@ -50,7 +50,7 @@ impl BrokerNode {
         self.note_news(now);
     }
 
-    fn apply(&mut self, env: &mut Env, image: Image, delta: &Delta) {
+    fn apply(&mut self, env: &mut Env, image: &Image, delta: &Delta) {
         let Some(life) = &mut self.life else { return };
         life.image = image.clone();
         for removed in &delta.removed_topics {
@@ -61,17 +61,22 @@ impl BrokerNode {
             }
         }
         for key in &delta.partitions {
-            let Some(state) = image.partition(*key) else { continue };
+            let Some(state) = image.partition(*key) else {
+                continue;
+            };
             if state.replicas.contains(&self.id()) {
-                self.assign(env, &image, *key, state);
+                self.assign(env, image, *key, state);
             } else if self.partitions().contains(key) {
                 self.remove(env, *key, Removal::Unassigned);
             }
         }
         for id in &delta.brokers {
-            let changed = registration(&image, *id);
+            let changed = registration(image, *id);
             for key in self.partitions() {
-                if image.partition(key).is_some_and(|state| state.replicas.contains(id)) {
+                if image
+                    .partition(key)
+                    .is_some_and(|state| state.replicas.contains(id))
+                {
                     self.step(env, key, Event::BrokerChanged(changed));
                 }
             }
@@ -93,7 +98,9 @@ impl BrokerNode {
             brokers: state.replicas.iter().map(|id| registration(image, *id)).collect(),
         };
         if !self.partitions().contains(&key) {
-            let name = image.topic(key.topic_id).map_or_else(|| Arc::from(""), |topic| topic.name.clone());
+            let name = image
+                .topic(key.topic_id)
+                .map_or_else(|| Arc::from(""), |topic| topic.name.clone());
             self.host(env, key, name);
         }
         self.step(env, key, event);

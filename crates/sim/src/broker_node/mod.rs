@@ -213,7 +213,11 @@ impl BrokerNode {
     }
 
     /// The leader's maximal ISR, when it leads in `epoch`.
-    pub(crate) fn maximal_isr(&self, key: TopicIdPartition, epoch: strom_types::LeaderEpoch) -> Option<Vec<BrokerId>> {
+    pub(crate) fn maximal_isr(
+        &self,
+        key: TopicIdPartition,
+        epoch: strom_types::LeaderEpoch,
+    ) -> Option<Vec<BrokerId>> {
         let life = self.life.as_ref()?;
         let partition = life.partitions.get(&key)?;
         let leads = partition.replica.role() == RoleKind::Leader && partition.replica.leader().1 == epoch;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use strom_replication::{AckWait, AcksState, Acks, Effect, Event, FetchAnswer, Replica};
+use strom_replication::{AckWait, Acks, AcksState, Effect, Event, FetchAnswer, Replica};
 use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Mono, Offset, TopicIdPartition};
 
 use super::BrokerNode;
@@ -12,7 +12,7 @@ use crate::env::Env;
 use crate::message::{Addr, Answer};
 
 /// Unanswered appends are answered as timed out after this.
-const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(800);
+const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(3000);
 /// A follower tells its position anew after this: what a broken stream's successor does.
 const TELL_AGAIN: std::time::Duration = std::time::Duration::from_millis(120);
 
@@ -132,9 +132,14 @@ impl BrokerNode {
                 AcksState::Pending => partition.acks.push(waiter),
                 AcksState::Failed(code) => refuse(env, addr, waiter.to, code),
                 AcksState::Done => {
-                    if env.judge.is_out(id, life.epoch.unwrap_or(strom_types::BrokerEpoch::NONE)) {
-                        env.judge
-                            .fail(format!("ZombieAck: {id} acknowledges {} after its session", waiter.id));
+                    if env
+                        .judge
+                        .is_out(id, life.epoch.unwrap_or(strom_types::BrokerEpoch::NONE))
+                    {
+                        env.judge.fail(format!(
+                            "ZombieAck: {id} acknowledges {} after its session",
+                            waiter.id
+                        ));
                     }
                     let offset = waiter.wait.last_offset;
                     if waiter.wait.acks == Acks::All {

@@ -1,8 +1,6 @@
 //! Replication between brokers: what a leader pushes to a follower that it serves, and what the follower takes.
 
-use strom_replication::{
-    Event, FetchAnswer, FetchReply, FetchedRecords, FollowerFetch, ReplyBody, RoleKind,
-};
+use strom_replication::{Event, FetchAnswer, FetchReply, FetchedRecords, FollowerFetch, ReplyBody, RoleKind};
 use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
 
 use super::partition::Partition;
@@ -27,7 +25,13 @@ pub(super) struct Push {
 
 impl BrokerNode {
     /// Leader: a follower's position.
-    pub(super) fn take_position(&mut self, env: &mut Env, partition: i32, fetch: FollowerFetch, restart: bool) {
+    pub(super) fn take_position(
+        &mut self,
+        env: &mut Env,
+        partition: i32,
+        fetch: FollowerFetch,
+        restart: bool,
+    ) {
         let key = TopicIdPartition::new(fetch.topic_id, partition);
         let position = fetch.position;
         let Some(known) = self.life.as_mut().and_then(|life| life.partitions.get_mut(&key)) else {

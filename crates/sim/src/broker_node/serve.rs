@@ -61,8 +61,10 @@ impl BrokerNode {
     pub(super) fn check_lease(&self, env: &mut Env) {
         let epoch = self.registered().unwrap_or(BrokerEpoch::NONE);
         if env.judge.is_out(self.id(), epoch) {
-            env.judge
-                .fail(format!("StaleRead: broker {} serves after its session", self.index));
+            env.judge.fail(format!(
+                "StaleRead: broker {} serves after its session",
+                self.index
+            ));
         }
     }
 
@@ -123,7 +125,10 @@ impl BrokerNode {
     ) -> Result<Answer, ErrorCode> {
         let at = self.moment(env);
         let life = self.life.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
-        let partition = life.partitions.get(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = life
+            .partitions
+            .get(&key)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let log = self.disk.logs.get(&key).ok_or(ErrorCode::KafkaStorageError)?;
         let bounds = partition.replica.admit_fetch(at, epoch)?;
         if last_epoch != LeaderEpoch::NONE {
@@ -139,15 +144,22 @@ impl BrokerNode {
         Ok(Answer::Fetched {
             from: offset,
             entries: log.read(offset, bounds.high_watermark.max(offset), FETCH_RECORDS_MAX),
-            high_watermark: bounds.high_watermark,
             epoch: partition.replica.leader().1,
         })
     }
 
-    fn earliest(&mut self, env: &Env, key: TopicIdPartition, epoch: Option<LeaderEpoch>) -> Result<Answer, ErrorCode> {
+    fn earliest(
+        &mut self,
+        env: &Env,
+        key: TopicIdPartition,
+        epoch: Option<LeaderEpoch>,
+    ) -> Result<Answer, ErrorCode> {
         let at = self.moment(env);
         let life = self.life.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
-        let partition = life.partitions.get(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = life
+            .partitions
+            .get(&key)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let bounds = partition.replica.admit_fetch(at, epoch)?;
         Ok(Answer::Offset {
             offset: bounds.log_start,
@@ -155,11 +167,19 @@ impl BrokerNode {
         })
     }
 
-    fn latest(&mut self, env: &mut Env, key: TopicIdPartition, epoch: Option<LeaderEpoch>) -> Result<Answer, ErrorCode> {
+    fn latest(
+        &mut self,
+        env: &mut Env,
+        key: TopicIdPartition,
+        epoch: Option<LeaderEpoch>,
+    ) -> Result<Answer, ErrorCode> {
         let at = self.moment(env);
         let id = self.id();
         let life = self.life.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
-        let partition = life.partitions.get(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = life
+            .partitions
+            .get(&key)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
         let offset = partition.replica.latest_offset(at, epoch)?;
         let epoch = partition.replica.leader().1;
         let verdict = env.judge.facts(key).answer_latest(epoch, offset);
@@ -170,7 +190,10 @@ impl BrokerNode {
     fn delete_records(&mut self, env: &mut Env, key: TopicIdPartition) -> Result<Answer, ErrorCode> {
         let at = self.moment(env);
         let life = self.life.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
-        let partition = life.partitions.get(&key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = life
+            .partitions
+            .get(&key)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
         partition.replica.admit_fetch(at, None)?;
         let end = partition.replica.deletable_end();
         if let Some(log) = self.disk.logs.get_mut(&key)

@@ -33,11 +33,14 @@ pub(super) fn check_commits(events: &[Event], found: &mut Vec<Anomaly>) {
                 partition,
                 offset,
             } => {
-                let known = at_asking.get(asked).and_then(|then| then.get(&(group.as_str(), *partition)));
+                let known = at_asking
+                    .get(asked)
+                    .and_then(|then| then.get(&(group.as_str(), *partition)));
                 if let Some(known) = known
                     && offset < known
                 {
-                    let what = format!("{group}/{partition}: {offset} is told, {known} was acknowledged before");
+                    let what =
+                        format!("{group}/{partition}: {offset} is told, {known} was acknowledged before");
                     report(found, Kind::StaleCommit, what);
                 }
             }

@@ -29,10 +29,6 @@ impl Admin {
         }
     }
 
-    pub(crate) fn has_created(&self) -> bool {
-        self.created
-    }
-
     pub(crate) fn elect(&self, env: &mut Env) {
         let request = v1::ElectLeadersRequest {
             unclean: false,
@@ -64,7 +60,7 @@ impl Admin {
         self.asked = Some((call, now));
     }
 
-    pub(super) fn take(&mut self, _env: &mut Env, _from: Addr, _call: u64, reply: &Controlled) {
+    pub(super) fn take(&mut self, reply: &Controlled) {
         if let Controlled::Reply(Reply::CreateTopics(reply)) = reply {
             // The same ids asked for again are a success.
             self.created |= reply.results.iter().all(|result| result.error.is_none());

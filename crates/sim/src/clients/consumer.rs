@@ -104,10 +104,7 @@ impl Lane {
         let key = self.key;
         match answer {
             Answer::Fetched {
-                from,
-                entries,
-                epoch,
-                ..
+                from, entries, epoch, ..
             } => {
                 self.epoch = self.epoch.max(epoch);
                 for (offset, entry) in (from..).zip(entries) {

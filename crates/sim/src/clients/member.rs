@@ -36,6 +36,9 @@ enum Phase {
     Reading,
 }
 
+/// A commit under way: the call, what it commits, since when.
+type Committing = (u64, Vec<(i32, Offset)>, Mono);
+
 pub(crate) struct Member {
     caller: Caller,
     keys: Keys,
@@ -50,7 +53,7 @@ pub(crate) struct Member {
     asked: Option<(u64, Mono)>,
     fetching: Option<(u64, i32, Mono)>,
     beating: Option<(u64, Mono)>,
-    committing: Option<(u64, Vec<(i32, Offset)>, Mono)>,
+    committing: Option<Committing>,
     next_beat: Mono,
     next_commit: Mono,
     /// Leaves the group once nothing is being committed.
@@ -152,7 +155,11 @@ impl Member {
             self.caller.reconnect(env);
             self.forget();
         }
-        if self.committing.as_ref().is_some_and(|(_, _, at)| now.since(*at) > TIMEOUT) {
+        if self
+            .committing
+            .as_ref()
+            .is_some_and(|(_, _, at)| now.since(*at) > TIMEOUT)
+        {
             // It may still be written: only another member id, and with it another generation, makes sure of it.
             self.caller.reconnect(env);
             self.forget();
@@ -243,8 +250,15 @@ impl Member {
         }
         if self.fetching.is_none() && !self.assigned.is_empty() && !self.must_rejoin {
             self.turn += 1;
-            let partition = self.assigned.get(self.turn % self.assigned.len()).copied().unwrap_or(0);
-            let key = usize::try_from(partition).ok().and_then(|at| self.keys.get(at)).copied();
+            let partition = self
+                .assigned
+                .get(self.turn % self.assigned.len())
+                .copied()
+                .unwrap_or(0);
+            let key = usize::try_from(partition)
+                .ok()
+                .and_then(|at| self.keys.get(at))
+                .copied();
             if let Some(key) = key {
                 let ask = Ask::Fetch {
                     key,
@@ -260,9 +274,13 @@ impl Member {
 
     fn commit(&mut self, env: &mut Env, now: Mono) {
         let news = self.positions.iter().filter(|(partition, position)| {
-            self.committed.get(partition).is_none_or(|committed| committed < position)
+            self.committed
+                .get(partition)
+                .is_none_or(|committed| committed < position)
         });
-        let news: Vec<(i32, Offset)> = news.map(|(partition, position)| (*partition, *position)).collect();
+        let news: Vec<(i32, Offset)> = news
+            .map(|(partition, position)| (*partition, *position))
+            .collect();
         if news.is_empty() {
             return;
         }
@@ -329,7 +347,11 @@ impl Member {
         match (self.phase.clone(), answer) {
             (Phase::Joining, Answer::Group(Reply::JoinGroup(join))) => self.take_join(&join),
             (Phase::Syncing, Answer::Group(Reply::SyncGroup(sync))) if sync.error.is_none() => {
-                self.assigned = sync.assignment.iter().map(|partition| i32::from(*partition)).collect();
+                self.assigned = sync
+                    .assignment
+                    .iter()
+                    .map(|partition| i32::from(*partition))
+                    .collect();
                 self.phase = Phase::Synced;
             }
             (Phase::Syncing, Answer::Group(Reply::SyncGroup(sync))) => {
@@ -390,7 +412,10 @@ impl Member {
             let offset = (*offset).max(0);
             self.positions.insert(*partition, offset);
             self.committed.insert(*partition, offset);
-            let key = usize::try_from(*partition).ok().and_then(|at| self.keys.get(at)).copied();
+            let key = usize::try_from(*partition)
+                .ok()
+                .and_then(|at| self.keys.get(at))
+                .copied();
             if let Some(key) = key {
                 env.record(self.caller.index, Op::Seek { key, offset });
             }
@@ -399,7 +424,10 @@ impl Member {
     }
 
     fn take_records(&mut self, env: &mut Env, partition: i32, answer: Answer) {
-        let key = usize::try_from(partition).ok().and_then(|at| self.keys.get(at)).copied();
+        let key = usize::try_from(partition)
+            .ok()
+            .and_then(|at| self.keys.get(at))
+            .copied();
         if let (Answer::Fetched { from, entries, .. }, Some(key)) = (answer, key) {
             for (offset, entry) in (from..).zip(entries) {
                 let id = entry.id;

@@ -21,6 +21,7 @@ pub(crate) use producer::{Mode, Producer};
 /// A request without an answer for so long is given up.
 const TIMEOUT: Duration = Duration::from_millis(1300);
 
+#[expect(clippy::large_enum_variant, reason = "a handful of them per run")]
 pub(crate) enum ClientNode {
     Admin(Admin),
     Producer(Producer),
@@ -46,9 +47,9 @@ impl ClientNode {
         }
     }
 
-    pub(crate) fn receive(&mut self, env: &mut Env, from: Addr, body: Body) {
+    pub(crate) fn receive(&mut self, env: &mut Env, body: Body) {
         match (self, body) {
-            (ClientNode::Admin(admin), Body::Controlled { call, reply }) => admin.take(env, from, call, &reply),
+            (ClientNode::Admin(admin), Body::Controlled { reply, .. }) => admin.take(&reply),
             (ClientNode::Producer(producer), Body::Answer { call, answer }) => {
                 producer.take(env, call, &answer);
             }
@@ -98,4 +99,3 @@ impl Caller {
 
 /// Partitions of a topic in their order.
 pub(crate) type Keys = Vec<TopicIdPartition>;
-

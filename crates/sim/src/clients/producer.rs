@@ -96,7 +96,9 @@ impl Producer {
 
     /// A new batch, now and then.
     fn grow(&mut self, env: &mut Env, at: usize) {
-        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
         let room = match self.mode {
             // A log that does not know a producer takes any first sequence (KIP-360), also one whose predecessor was
             // refused: until the first acknowledgement one batch at a time is under way.
@@ -130,7 +132,9 @@ impl Producer {
 
     /// Sends what is not under way, in order.
     fn send(&mut self, env: &mut Env, at: usize, now: Mono) {
-        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
         if now < lane.pause_until {
             return;
         }
@@ -193,7 +197,9 @@ impl Producer {
     }
 
     fn acked(&mut self, env: &mut Env, at: usize, id: u64, (offset, epoch): (i64, LeaderEpoch)) {
-        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
         if lane.queue.iter().any(|batch| batch.id == id) {
             lane.queue.retain(|batch| batch.id != id);
             lane.epoch = lane.epoch.max(epoch);
@@ -203,10 +209,18 @@ impl Producer {
         }
     }
 
-    fn refused(&mut self, env: &mut Env, at: usize, (id, call): (u64, u64), (code, epoch): (ErrorCode, LeaderEpoch)) {
+    fn refused(
+        &mut self,
+        env: &mut Env,
+        at: usize,
+        (id, call): (u64, u64),
+        (code, epoch): (ErrorCode, LeaderEpoch),
+    ) {
         let now = env.mono(self.caller.addr());
         let index = self.caller.index;
-        let Some(lane) = self.lanes.get_mut(at) else { return };
+        let Some(lane) = self.lanes.get_mut(at) else {
+            return;
+        };
         let key = lane.key;
         let Some(place) = lane.queue.iter().position(|batch| batch.id == id) else {
             return;

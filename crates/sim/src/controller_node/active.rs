@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost::Message;
-use strom_metadata::{
-    Answer, Command, ControllerCore, ControllerSettings, CoreConfig, RequestId,
-};
+use strom_metadata::{Answer, Command, ControllerCore, ControllerSettings, CoreConfig, RequestId};
 use strom_proto::convert::{error_code, service_error};
 use strom_raft_node::{ProposalId, ProposeError, RaftRole, RaftStatus, ReadId};
 use strom_types::{ErrorCode, MetadataOffset, Mono};
@@ -168,7 +166,8 @@ impl Active {
         let now = env.mono(self.addr());
         let next = self.core.next_batch(now, env.wall(self.addr()));
         for event in &next.events {
-            env.trace.line(env.now, format_args!("controller {}: {event:?}", self.index));
+            env.trace
+                .line(env.now, format_args!("controller {}: {event:?}", self.index));
         }
         if !next.answers.is_empty() {
             match raft.read_index() {

@@ -49,7 +49,9 @@ fn node_id(index: usize) -> NodeId {
 }
 
 fn place(id: RaftId) -> usize {
-    id.node().and_then(|node| usize::try_from(node.get()).ok()).unwrap_or(0)
+    id.node()
+        .and_then(|node| usize::try_from(node.get()).ok())
+        .unwrap_or(0)
 }
 
 impl ControllerNode {
@@ -97,7 +99,11 @@ impl ControllerNode {
         // Some disks break in the middle of a turn: a crash between any two writes.
         let breaks = !env.healed && env.rng.one_in(4);
         let writes = if breaks { env.rng.range(5, 200) } else { u64::MAX };
-        let at = if env.rng.one_in(2) { FailAt::Before } else { FailAt::After };
+        let at = if env.rng.one_in(2) {
+            FailAt::Before
+        } else {
+            FailAt::After
+        };
         let store = match self.stale.take() {
             Some((_, stale)) => stale,
             None => self.disk.open(),
@@ -194,7 +200,8 @@ impl ControllerNode {
                 outcome = raft.on_ready(&mut out);
                 turns += 1;
                 if turns > 2000 {
-                    env.judge.fail(format!("controller {} never comes to rest", self.index));
+                    env.judge
+                        .fail(format!("controller {} never comes to rest", self.index));
                     return;
                 }
             }
@@ -205,7 +212,8 @@ impl ControllerNode {
             post(env, self.index, &mut out);
             env.judge.on_image(self.index, raft.machine().image());
             if let Some(why) = raft.machine().stuck() {
-                env.judge.fail(format!("controller {} is stuck: {why}", self.index));
+                env.judge
+                    .fail(format!("controller {} is stuck: {why}", self.index));
             }
             if outcome.is_err() {
                 break;
@@ -235,7 +243,11 @@ fn post(env: &mut Env, from: usize, out: &mut Sorter) {
     for (to, snapshot) in std::mem::take(&mut out.snapshots) {
         // Its fate must become known, whatever it is: the stream breaks, at the latest after a while.
         let peer = RaftId::from_raft(snapshot.envelope.to);
-        env.send(Addr::Controller(from), Addr::Controller(to), Body::Snapshot(snapshot));
+        env.send(
+            Addr::Controller(from),
+            Addr::Controller(to),
+            Body::Snapshot(snapshot),
+        );
         if let Some(peer) = peer {
             let packet = Body::SnapshotFate {
                 peer,
@@ -244,8 +256,10 @@ fn post(env: &mut Env, from: usize, out: &mut Sorter) {
             let later = env.now + 500 * MS;
             let life = env.life(Addr::Controller(from));
             let own = Addr::Controller(from);
-            env.net
-                .schedule(later, Happening::Packet(crate::network::Packet::local(own, life, packet)));
+            env.net.schedule(
+                later,
+                Happening::Packet(crate::network::Packet::local(own, life, packet)),
+            );
         }
     }
 }
