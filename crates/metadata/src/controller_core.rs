@@ -321,7 +321,9 @@ fn leaving(before: &Image, after: &Image) -> BTreeSet<BrokerId> {
             .broker(id)
             .is_some_and(|broker| broker.epoch == epoch && !broker.fenced)
     };
-    let leavers = before.live_brokers().filter(|broker| !stays(broker.id, broker.epoch));
+    let leavers = before
+        .live_brokers()
+        .filter(|broker| !stays(broker.id, broker.epoch));
     leavers.map(|broker| broker.id).collect()
 }
 

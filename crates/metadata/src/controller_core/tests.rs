@@ -266,12 +266,17 @@ fn a_heartbeat_renews_no_lease_while_the_fencing_is_on_its_way() {
     let fencing = node.next(7_000).batch.expect("broker 1 was silent");
     assert!(node.heartbeat(1, 7_001, |_| {}).fenced, "its lease must not grow");
     assert!(!node.heartbeat(2, 7_001, |_| {}).fenced);
-    node.core
-        .refused(&strom_proto::convert::service_error(ErrorCode::Overloaded, "busy"));
+    node.core.refused(&strom_proto::convert::service_error(
+        ErrorCode::Overloaded,
+        "busy",
+    ));
     assert!(!node.heartbeat(1, 7_002, |_| {}).fenced, "it stays in service");
 
     node.heartbeat(2, 14_000, |_| {});
-    assert_eq!(node.next(14_000).batch.expect("silent again").records, fencing.records);
+    assert_eq!(
+        node.next(14_000).batch.expect("silent again").records,
+        fencing.records
+    );
     node.core.lost_leadership();
     node.core.became_leader(node.image.clone(), "unused", at(14_001));
     assert!(!node.heartbeat(1, 14_002, |_| {}).fenced);
