@@ -1,6 +1,6 @@
 """Kills the server again and again under an acks=all idempotent load, then reads everything back.
 
-  crash.py --form standalone|cluster|command [--rounds N] [--dir DIR] [--seed N]
+  crash.py --form standalone|cluster|cluster3|command [--rounds N] [--dir DIR] [--seed N]
            [--command 'PROGRAM ARGS' --bootstrap HOST:PORT]    (for command: any server, started and killed as given)
 
 Each round waits for fresh acknowledgements, sends SIGKILL to one process (cluster: controller, broker, gateway in
@@ -273,7 +273,7 @@ def make_server(args, directory):
     if args.form == "command":
         return servers.Program(args.command, args.bootstrap, directory)
     binary = os.environ.get("STROM_BIN") or servers.find_binary(False)
-    return (servers.Standalone if args.form == "standalone" else servers.Cluster)(binary, directory)
+    return servers.FORMS[args.form](binary, directory)
 
 
 def run(args, directory):
@@ -318,14 +318,14 @@ def run(args, directory):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--form", choices=["standalone", "cluster", "command"], required=True)
-    parser.add_argument("--rounds", type=int, default=0, help="kills (10, or 12 for a cluster: four of each process)")
+    parser.add_argument("--form", choices=[*servers.FORMS, "command"], required=True)
+    parser.add_argument("--rounds", type=int, default=0, help="kills (10; 12 or 16 for clusters: each process as often)")
     parser.add_argument("--dir", help="data and logs, kept; without it they go when all is well")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--command")
     parser.add_argument("--bootstrap")
     args = parser.parse_args()
-    args.rounds = args.rounds or (12 if args.form == "cluster" else 10)
+    args.rounds = args.rounds or {"cluster": 12, "cluster3": 16}.get(args.form, 10)
     directory = args.dir or tempfile.mkdtemp(prefix="strom-crash-")
     pathlib.Path(directory).mkdir(parents=True, exist_ok=True)
     print(f"  note  seed {args.seed}, data and logs in {directory}", flush=True)

@@ -93,6 +93,8 @@ def log_append_time_replaces_timestamps(target):
 @check(quick=True)
 def every_level_of_acks(target):
     topic = target.topic()
+    # Without acks a record is lost if the new partition's leader does not know yet that it leads, with Kafka as here.
+    wait_for("the leader to lead", lambda: target.end_offset(topic) == 0)
     for number, acks in enumerate(("0", "1", "all")):
         sent = target.send_ok(topic, [f"{acks}-{i}".encode() for i in range(50)], acks=acks)
         if acks == "0":  # nothing tells this client when they are written

@@ -137,7 +137,7 @@ def balanced(members, sizes, seconds=40):
         wait_for(f"an assignment of {sizes}", is_so, seconds)
     except AssertionError as error:
         owned = [sorted(m.owned) for m in members]
-        raise AssertionError(f"{error}; owned: {owned}; errors: {[m.errors for m in members]}") from None
+        raise AssertionError(f"{error}; owned: {owned}; errors: {[getattr(m, 'errors', None) for m in members]}") from None
 
 
 class ProcessMember:

@@ -14,10 +14,10 @@ READY_SECONDS = 60
 _taken = set()
 
 
-def free_base_port(span=100):
-    """A port with all of the next `span` ports free, below the ephemeral range; another one at each call."""
+def free_base_port(span=300):
+    """A port with those after it free that scripts/cluster uses, below the ephemeral range; another one at each call."""
     for base in range(20000 + os.getpid() % 37 * 100, 32000, span):
-        if base not in _taken and all(_is_free(base + offset) for offset in (0, 1, 2, 50, 60, 80, 90, 94)):
+        if base not in _taken and all(_is_free(base + offset) for offset in (*range(5), *range(50, 100), *range(100, 105))):
             _taken.add(base)
             return base
     raise RuntimeError("no free ports between 20000 and 32000")
@@ -128,9 +128,10 @@ class Standalone(Program):
 
 
 class Cluster:
-    """One controller, one broker and one gateway as separate processes, by scripts/cluster."""
+    """Controllers, brokers and gateways as separate processes, by scripts/cluster; one of each unless said otherwise."""
 
-    def __init__(self, binary, directory):
+    def __init__(self, binary, directory, controllers=1, brokers=1, gateways=1):
+        self.counts = {"controller": controllers, "broker": brokers, "gateway": gateways}
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.base = free_base_port()
@@ -154,11 +155,14 @@ class Cluster:
             role, number = name.rsplit("-", 1)
             self._script("restart", role, number)
         else:
-            self.bootstrap = self._script("up", "--base-port", str(self.base)).strip().splitlines()[-1]
+            counts = sum(([f"--{role}s", str(count)] for role, count in self.counts.items()), [])
+            out = self._script("up", "--base-port", str(self.base), *counts)
+            self.bootstrap = out.strip().splitlines()[-1]
         wait_ready(self.bootstrap, lambda: not self.dead(), self.directory / "logs")
 
     def names(self):
-        return ["controller-0", "broker-0", "gateway-0"]
+        most = max(self.counts.values())
+        return [f"{role}-{n}" for n in range(most) for role, count in self.counts.items() if n < count]
 
     def pids(self):
         lines = (self.directory / "pids").read_text().split("\n")
@@ -180,6 +184,13 @@ class Cluster:
         if (self.directory / "pids").exists():
             self._script("down")
         return time.monotonic() - started
+
+
+FORMS = {
+    "standalone": Standalone,
+    "cluster": Cluster,
+    "cluster3": lambda binary, directory: Cluster(binary, directory, 3, 3, 2),
+}
 
 
 def _lives(pid):

@@ -23,6 +23,7 @@ class Target:
         self.topics = []
         self.closers = []
         self._admin = None
+        self._watcher = None
 
     @property
     def admin(self):
@@ -97,8 +98,9 @@ class Target:
         return poll_messages(consumer, count, seconds)
 
     def end_offset(self, topic, partition=0):
-        consumer = self.consumer()
-        return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_SECONDS)[1]
+        if self._watcher is None:
+            self._watcher = self.consumer()
+        return self._watcher.get_watermark_offsets(TopicPartition(topic, partition), timeout=REQUEST_SECONDS)[1]
 
     def close(self):
         for close in self.closers:
