@@ -69,7 +69,7 @@ impl ProduceBatch {
 /// the timestamp window is then checked on the header's two timestamps.
 pub fn validate_produce(records: &Bytes, policy: &ProducePolicy) -> Result<ProduceBatch, InvalidBatch> {
     let header = single_batch(records)?;
-    if header.base_offset < 0 {
+    if header.base_offset != 0 {
         return Err(InvalidBatch::BaseOffset(header.base_offset));
     }
     check_size(records.len(), policy)?;

@@ -63,7 +63,7 @@ impl Default for CoreConfig {
     fn default() -> Self {
         CoreConfig {
             settings: ControllerSettings::default(),
-            session_timeout: Duration::from_secs(5),
+            session_timeout: Duration::from_secs(6),
             handover_grace: Duration::ZERO,
             gateway_grace: Duration::from_secs(5),
             rebalance_interval: Some(Duration::from_secs(300)),
