@@ -217,6 +217,10 @@ fn the_configuration_is_read() {
     assert_eq!(config.voters, [(NodeId(3), "h:1".to_owned())]);
     assert_eq!(config.cluster_id, None);
     let defaults = CoreConfig::default();
-    assert_eq!(config.core.session_timeout, Duration::from_secs(5), "the key's default");
+    assert_eq!(
+        config.core.session_timeout,
+        Duration::from_secs(5),
+        "the key's default"
+    );
     assert_eq!(config.core.rebalance_interval, defaults.rebalance_interval);
 }
