@@ -23,10 +23,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import servers
+import wire
 from checks import Results
 
 PARTITIONS = 6
 TOPIC = "crash-load"
+OLD_TOPIC = "crash-old-versions"
 GROUP = "crash-readers"
 PER_SECOND = 3000
 QUIET_SECONDS_MAX = 60
@@ -154,9 +156,44 @@ class Readers(threading.Thread):
             pass  # not committed, or not known to be
 
 
-def create_topic(bootstrap):
+class OldVersions(threading.Thread):
+    """Requests of old versions by raw sockets all along: whatever state the server is in, it must be able to say so in
+    each of them. Replies are only counted; what could not be said stands in the server's log."""
+
+    def __init__(self, bootstrap):
+        super().__init__(daemon=True)
+        self.bootstrap = bootstrap
+        self.answers = 0
+        self.ending = threading.Event()
+
+    def run(self):
+        partition = 0
+        while not self.ending.is_set():
+            partition = (partition + 1) % PARTITIONS
+            try:
+                with wire.Connection(self.bootstrap, 3) as connection:
+                    records = [(OLD_TOPIC, [(partition, wire.batch())])]
+                    for version in (3, 5, 7, 8):
+                        connection.request(wire.PRODUCE, version, wire.produce_body(records))
+                        self.answers += 1
+                    for version in (7, 8, 9, 10):
+                        body = wire.fetch_body(OLD_TOPIC, [(partition, 0)], version=version, partition_max_bytes=100)
+                        connection.request(wire.FETCH, version, body)
+                        self.answers += 1
+                    place = wire.string(OLD_TOPIC) + wire.array([wire.i32(partition) + wire.i64(-1)])
+                    connection.request(wire.LIST_OFFSETS, 1, wire.i32(-1) + wire.array([place]))
+                    connection.request(wire.METADATA, 1, wire.array([wire.string(OLD_TOPIC)]))
+                    connection.request(wire.OFFSET_FETCH, 1, wire.string(GROUP) + wire.array([]))
+                    self.answers += 3
+            except (OSError, wire.Closed):
+                time.sleep(0.01)
+
+
+def create_topics(bootstrap):
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(TOPIC, num_partitions=PARTITIONS, replication_factor=1)])[TOPIC].result(30)
+    news = [NewTopic(name, num_partitions=PARTITIONS, replication_factor=1) for name in (TOPIC, OLD_TOPIC)]
+    for future in admin.create_topics(news).values():
+        future.result(30)
 
 
 def read_all(bootstrap):
@@ -282,10 +319,11 @@ def run(args, directory):
     server.start()
     began = time.monotonic()
     try:
-        create_topic(server.bootstrap)
+        create_topics(server.bootstrap)
         loads = [Load(server.bootstrap, name, fatal) for name in ("a", "b")]
         readers = Readers(server.bootstrap, fatal)
-        for thread in (*loads, readers):
+        old = OldVersions(server.bootstrap)
+        for thread in (*loads, readers, old):
             thread.start()
         gaps = rounds(server, loads, readers, results, args, rng)
         left = sum(load.finish() for load in loads)
@@ -294,18 +332,22 @@ def run(args, directory):
         deadline = time.monotonic() + 90
         while sum(readers.committed.values()) < total and time.monotonic() < deadline:
             time.sleep(0.1)
-        readers.ending.set()
-        readers.join(30)
+        for thread in (readers, old):
+            thread.ending.set()
+            thread.join(30)
         for name, problems in judge(loads, readers, found, ends, offsets, fatal, left, committed(server.bootstrap)):
             verdict = "FAIL" if problems else "ok"
             text = f"{len(problems)} cases, such as {problems[:3]}" if problems else ""
             results.add(verdict, name, time.monotonic() - began, text)
+        found = servers.faults(server.logs())
+        results.add("FAIL" if found else "ok", "no_faults_in_the_servers_logs", time.monotonic() - began,
+                    f"{len(found)}, such as {found[0]}" if found else "")
         caught_up = sum(readers.committed.values()) == total
         results.add("ok" if caught_up else "FAIL", "the_group_read_to_the_end", time.monotonic() - began,
                     "" if caught_up else f"committed {readers.committed} of {ends}")
         print(
             f"  note  {len(gaps)} kills; {sum(len(load.acked) for load in loads)} acknowledged, {total} stored, "
-            f"{readers.read} read by the group in {readers.commits} commits; from restart to the next acknowledgement "
+            f"{readers.read} read by the group in {readers.commits} commits, {old.answers} answers in old versions; from restart to the next acknowledgement "
             f"{min(gaps):.1f}-{max(gaps):.1f} s (median {sorted(gaps)[len(gaps) // 2]:.1f})"
         )
     finally:

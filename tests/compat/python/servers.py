@@ -3,6 +3,7 @@ other program given as a command (Kafka itself, say)."""
 
 import os
 import pathlib
+import re
 import shlex
 import signal
 import socket
@@ -69,6 +70,19 @@ def tail(log, lines=15):
         return "\n".join(line[:400] for line in pathlib.Path(log).read_text(errors="replace").splitlines()[-lines:])
     except OSError as error:
         return str(error)
+
+
+FAULTS = re.compile(r"panicked at|cannot be encoded|internal error: entered unreachable")
+
+
+def faults(logs):
+    """Lines of the logs that tell of a fault of the server itself, whatever the clients made of it."""
+    found = []
+    for log in logs:
+        for line in pathlib.Path(log).read_text(errors="replace").splitlines():
+            if FAULTS.search(line):
+                found.append(f"{log}: {line[:400]}")
+    return found
 
 
 class Program:
