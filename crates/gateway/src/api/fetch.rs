@@ -25,6 +25,8 @@ use crate::codes::{client_code, kafka, lane_code};
 use crate::fetch_sessions::{SessionFetch, TOPIC_IDS_SINCE_VERSION, Want, WantKey};
 
 const LEADER_HINTS_SINCE_VERSION: i16 = 16;
+/// Who leads, and where logs part, as tagged fields of a partition.
+const LEADER_EPOCHS_SINCE_VERSION: i16 = 12;
 const READ_COMMITTED: i8 = 1;
 /// The broker answers within the client's wait; past this margin the lane is taken for stuck.
 const REPLY_MARGIN: Duration = Duration::from_secs(10);
@@ -302,7 +304,12 @@ fn respond(
     if call.version >= LEADER_HINTS_SINCE_VERSION {
         response.node_endpoints = hints(call, image, &news);
     }
-    for (key, data) in news {
+    for (key, mut data) in news {
+        if call.version < LEADER_EPOCHS_SINCE_VERSION {
+            // Older versions cannot carry these; a reply with them could not be encoded.
+            data.current_leader = LeaderIdAndEpoch::default();
+            data.diverging_epoch = EpochEndOffset::default();
+        }
         match response.responses.last_mut() {
             Some(topic) if topic.topic_id == key.topic_id.0 && topic.topic == key.topic => {
                 topic.partitions.push(data);

@@ -238,6 +238,8 @@ async fn finish(call: Call, acks: i16, pending: Pending) -> Result<Reply, Failur
     }
     if call.version >= LEADER_HINTS_SINCE_VERSION {
         add_leader_hints(&call, &mut response);
+    } else {
+        drop_leader_hints(&mut response);
     }
     call.gateway.metrics().produced(&response);
     call.frame::<ProduceRequest>(&response)
@@ -297,6 +299,17 @@ fn partition_reply(index: i32, answer: ProducePartitionReply) -> PartitionProduc
     }
 }
 
+/// Older versions cannot carry what the broker said of the leader; a reply with it could not be encoded.
+fn drop_leader_hints(response: &mut ProduceResponse) {
+    for reply in response
+        .responses
+        .iter_mut()
+        .flat_map(|topic| &mut topic.partition_responses)
+    {
+        reply.current_leader = LeaderIdAndEpoch::default();
+    }
+}
+
 /// KIP-951: with NOT_LEADER_OR_FOLLOWER comes who leads now, and where.
 fn add_leader_hints(call: &Call, response: &mut ProduceResponse) {
     let stale = [
@@ -341,4 +354,39 @@ fn add_leader_hints(call: &Call, response: &mut ProduceResponse) {
             })
         })
         .collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use strom_kafka_codec::encode_response_frame;
+
+    use super::*;
+
+    #[test]
+    fn a_leader_hint_never_keeps_an_old_client_from_its_answer() {
+        let hint = LeaderIdAndEpoch {
+            leader_id: 2,
+            leader_epoch: 7,
+        };
+        let reply = PartitionProduceResponse {
+            error_code: kafka(ErrorCode::NotLeaderOrFollower),
+            current_leader: hint,
+            ..Default::default()
+        };
+        let topic = TopicProduceResponse {
+            partition_responses: vec![reply],
+            ..Default::default()
+        };
+        let mut response = ProduceResponse {
+            responses: vec![topic],
+            ..Default::default()
+        };
+        let old = LEADER_HINTS_SINCE_VERSION - 1;
+        assert!(
+            encode_response_frame(1, old, &response).is_err(),
+            "the version cannot carry it"
+        );
+        drop_leader_hints(&mut response);
+        assert!(encode_response_frame(1, old, &response).is_ok());
+    }
 }
