@@ -60,6 +60,20 @@ def alter(target, resource, **more):
     return target.admin.incremental_alter_configs([resource], **more)[resource].result(REQUEST_SECONDS)
 
 
+def shows(target, topic, **wanted):
+    """Waits until the topic shows these values (dots as underscores): Kafka's brokers follow its controller."""
+    keys = {key.replace("_", "."): value for key, value in wanted.items()}
+
+    def values():
+        found = describe(target, ResourceType.TOPIC, topic)
+        return {key: found[key].value for key in keys}
+
+    try:
+        wait_for(f"{keys}", lambda: values() == keys, 5)
+    except AssertionError:
+        equal(values(), keys, "the values shown")
+
+
 def source(entry):
     return ConfigSource(entry.source)
 
@@ -103,16 +117,15 @@ def configs_are_altered_one_by_one(target):
     topic = target.topic(config={"retention.ms": "86400000", "segment.bytes": "2097152"})
     SET, DELETE = AlterConfigOpType.SET, AlterConfigOpType.DELETE
     alter(target, topic_resource(topic, ("retention.ms", "1000", SET), ("segment.bytes", None, DELETE)))
+    shows(target, topic, retention_ms="1000", segment_bytes="1073741824")
     found = describe(target, ResourceType.TOPIC, topic)
-    equal((found["retention.ms"].value, found["segment.bytes"].value), ("1000", "1073741824"), "after set and delete")
     equal(source(found["segment.bytes"]), ConfigSource.DEFAULT_CONFIG, "the source of what was deleted")
     alter(target, topic_resource(topic, ("cleanup.policy", "compact", AlterConfigOpType.APPEND)))
-    value = describe(target, ResourceType.TOPIC, topic)["cleanup.policy"].value
-    equal(set(value.split(",")), {"delete", "compact"}, "after appending")
+    shows(target, topic, cleanup_policy="delete,compact")
     alter(target, topic_resource(topic, ("cleanup.policy", "delete", AlterConfigOpType.SUBTRACT)))
-    equal(describe(target, ResourceType.TOPIC, topic)["cleanup.policy"].value, "compact", "after subtracting")
+    shows(target, topic, cleanup_policy="compact")
     alter(target, topic_resource(topic, ("retention.ms", "2000", SET)), validate_only=True)
-    equal(describe(target, ResourceType.TOPIC, topic)["retention.ms"].value, "1000", "after validation only")
+    shows(target, topic, retention_ms="1000")
 
 
 @check(quick=True)
@@ -149,8 +162,7 @@ def the_older_alteration_replaces_all(target):
     topic = target.topic(config={"retention.ms": "86400000", "segment.bytes": "2097152"})
     resource = ConfigResource(ResourceType.TOPIC, topic, set_config={"retention.ms": "5000"})
     target.admin.alter_configs([resource])[resource].result(REQUEST_SECONDS)
-    found = describe(target, ResourceType.TOPIC, topic)
-    equal((found["retention.ms"].value, found["segment.bytes"].value), ("5000", "1073741824"), "after AlterConfigs")
+    shows(target, topic, retention_ms="5000", segment_bytes="1073741824")
 
 
 @check(quick=True)
