@@ -4,6 +4,7 @@
 mod fetch;
 mod pending;
 mod produce;
+mod stream;
 
 use std::time::Duration;
 

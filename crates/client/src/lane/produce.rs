@@ -4,14 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use strom_proto::splice::{self, Payload, Spliced, SplicedSender, SplicedStream};
+use strom_proto::splice::{self, Payload, Spliced};
 use strom_proto::v1::{ProduceHead, ProduceReplyHead};
 use tokio::sync::{Mutex, oneshot};
-use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
-use super::pending::Pending;
+use super::stream::LaneStream;
 use super::{LaneError, LaneLimits};
 use crate::Peers;
 
@@ -27,30 +26,26 @@ pub struct ProduceLane {
 }
 
 struct Inner {
-    peers: Peers,
-    endpoint: String,
-    limits: LaneLimits,
+    stream: LaneStream<ProduceHead, ProduceReplyHead, ProduceReplyHead>,
     /// Names this lane at the broker, which drops what is left of an older stream of the same lane.
     lane_id: Uuid,
     generation: AtomicU64,
-    stream: Mutex<Option<Stream>>,
-}
-
-#[derive(Clone)]
-struct Stream {
-    sender: SplicedSender<ProduceHead>,
-    pending: Pending<ProduceReplyHead>,
 }
 
 impl ProduceLane {
     pub fn new(peers: Peers, endpoint: String, limits: LaneLimits) -> Self {
-        let inner = Inner {
+        let stream = LaneStream {
             peers,
             endpoint,
+            path: PATH,
             limits,
+            take: |reply: Spliced<ProduceReplyHead>| (reply.head.correlation, reply.head),
+            open: Mutex::new(None),
+        };
+        let inner = Inner {
+            stream,
             lane_id: Uuid::new_v4(),
             generation: AtomicU64::new(0),
-            stream: Mutex::new(None),
         };
         ProduceLane {
             inner: Arc::new(inner),
@@ -60,7 +55,7 @@ impl ProduceLane {
     /// Puts a request on the stream, waiting while the queue is full. Requests submitted one after the other reach the
     /// broker in that order, or the later ones fail too.
     pub async fn submit(&self, mut head: ProduceHead, payload: Payload) -> Result<ProduceCall, LaneError> {
-        let stream = self.stream().await?;
+        let stream = self.inner.stream.get(|| self.inner.headers()).await?;
         let (correlation, receiver) = stream.pending.register();
         head.correlation = correlation;
         if stream.sender.send(Spliced::new(head, payload)).await.is_err() {
@@ -69,47 +64,15 @@ impl ProduceLane {
         }
         Ok(receiver)
     }
-
-    async fn stream(&self) -> Result<Stream, LaneError> {
-        let mut slot = self.inner.stream.lock().await;
-        if let Some(stream) = slot.as_ref()
-            && !stream.sender.is_closed()
-        {
-            return Ok(stream.clone());
-        }
-        let stream = self.inner.open().await?;
-        *slot = Some(stream.clone());
-        Ok(stream)
-    }
 }
 
 impl Inner {
-    async fn open(&self) -> Result<Stream, LaneError> {
-        let unreachable = |reason: String| LaneError::Unreachable(reason);
-        let transport = self
-            .peers
-            .data(&self.endpoint)
-            .map_err(|e| unreachable(e.to_string()))?;
-        let (sender, body) = splice::channel(self.limits.queue_bytes);
+    fn headers(&self) -> MetadataMap {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let mut headers = MetadataMap::new();
         if let Ok(value) = format!("{}/{generation}", self.lane_id).parse() {
             headers.insert(splice::LANE_HEADER, value);
         }
-        let open = splice::open(transport, PATH, headers, body, self.limits.message_bytes_max);
-        let replies = timeout(self.limits.connect_timeout, open)
-            .await
-            .map_err(|_| unreachable("timed out".into()))?
-            .map_err(|status| unreachable(status.to_string()))?;
-        let pending = Pending::new();
-        tokio::spawn(read_replies(replies, pending.clone()));
-        Ok(Stream { sender, pending })
+        headers
     }
-}
-
-async fn read_replies(mut replies: SplicedStream<ProduceReplyHead>, pending: Pending<ProduceReplyHead>) {
-    while let Some(Ok(message)) = replies.next().await {
-        pending.complete(message.head.correlation, message.head);
-    }
-    pending.break_all();
 }
