@@ -34,6 +34,13 @@ use crate::shared::{Note, Shared};
 use crate::tasks::{apply_metadata, checkpoint, checkpoint_now, report_health, take_notes, tick};
 use crate::write_room::WriteRoom;
 
+/// The gRPC services that a broker offers.
+pub const SERVICES: &[&str] = &[
+    "strom.v1.BrokerControl",
+    "strom.v1.BrokerData",
+    "strom.v1.GroupCoordinator",
+    "strom.v1.Replication",
+];
 const COMPONENT: &str = "broker";
 /// Loops end at once when told to, but for a disk operation under way.
 const TASKS_STOP_MAX: Duration = Duration::from_secs(1);

@@ -18,6 +18,6 @@ mod shared;
 mod tasks;
 mod write_room;
 
-pub use app::{App, Environment};
+pub use app::{App, Environment, SERVICES};
 pub use config::BrokerConfig;
 pub use error::BrokerError;

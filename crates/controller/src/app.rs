@@ -22,6 +22,8 @@ use crate::grpc::{Inner, Service};
 use crate::metrics::Metrics;
 use crate::state_machine::{MetadataLog, MetadataMachine};
 
+/// The gRPC services that a controller offers.
+pub const SERVICES: &[&str] = &["strom.v1.Controller", "strom.v1.Raft"];
 const COMPONENT: &str = "controller";
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The largest entry: a broker that is in the ISR of 150,000 partitions leaves them all in one. Raft's transport

@@ -12,6 +12,6 @@ mod state_machine;
 #[cfg(test)]
 mod tests;
 
-pub use app::{App, Environment};
+pub use app::{App, Environment, SERVICES};
 pub use config::ControllerConfig;
 pub use error::{BuildError, RunError};

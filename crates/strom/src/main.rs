@@ -1,7 +1,6 @@
 //! The one binary: parses the command line, then runs a role or a verb.
 
 mod args;
-mod grpc_server;
 mod node;
 mod plan;
 mod welcome;

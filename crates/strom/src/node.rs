@@ -12,25 +12,19 @@ use strom_gateway::{GatewayConfig, KafkaListener};
 use strom_runtime::admin::{Admin, BuildInfo};
 use strom_runtime::supervisor::SupervisorError;
 use strom_runtime::telemetry::{self, TelemetryConfig};
-use strom_runtime::{Clock, Health, Metrics, OnFailure, Shutdown, Supervisor, TaskGroup, shutdown};
+use strom_runtime::{
+    Clock, GrpcListener, Health, Metrics, OnFailure, Services, Shutdown, Supervisor, TaskGroup, shutdown,
+};
 use strom_types::{BrokerId, NodeId};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use crate::grpc_server::{GrpcListener, Services};
 use crate::plan::{Plan, PlanError};
 use crate::welcome;
 
 const LOCAL_CONTROLLER: &str = "local:controller";
 const LOCAL_BROKER: &str = "local:broker";
-const CONTROLLER_SERVICES: &[&str] = &["strom.v1.Controller", "strom.v1.Raft"];
-const BROKER_SERVICES: &[&str] = &[
-    "strom.v1.BrokerControl",
-    "strom.v1.BrokerData",
-    "strom.v1.GroupCoordinator",
-    "strom.v1.Replication",
-];
 
 /// Exit codes that tell why (sysexits): a wrong configuration, a failed start or run.
 const EXIT_CONFIG: u8 = 64;
@@ -221,7 +215,7 @@ impl Node {
                 },
             )?;
             self.peers.serve_local(LOCAL_CONTROLLER, app.routes());
-            services.add(CONTROLLER_SERVICES, &app.routes());
+            services.add(strom_controller::SERVICES, &app.routes());
             controller.spawn("controller", OnFailure::Shutdown, move |stop| app.run(stop));
         }
         let controllers = self.controllers();
@@ -236,7 +230,7 @@ impl Node {
             let app =
                 strom_broker::App::build(self.broker_config(), environment, self.shutdown.clone()).await?;
             self.peers.serve_local(LOCAL_BROKER, app.routes());
-            services.add(BROKER_SERVICES, &app.routes());
+            services.add(strom_broker::SERVICES, &app.routes());
             broker.spawn("broker", OnFailure::Shutdown, move |stop| app.run(stop));
         }
         if self.plan.gateway {

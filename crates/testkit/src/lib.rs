@@ -16,7 +16,6 @@
 
 mod builder;
 mod cluster;
-mod grpc_server;
 mod logs;
 mod memory;
 mod metrics;

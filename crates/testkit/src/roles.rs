@@ -12,24 +12,19 @@ use strom_gateway::{GatewayConfig, KafkaListener};
 use strom_runtime::admin::BuildInfo;
 use strom_runtime::config::{LoadError, Sources, load};
 use strom_runtime::supervisor::SupervisorError;
-use strom_runtime::{Clock, Health, Metrics, OnFailure, Settings, Shutdown, Supervisor, TaskGroup};
+use strom_runtime::{
+    Clock, Endpoint, GrpcListener, Health, Metrics, OnFailure, Services, Settings, Shutdown, Supervisor,
+    TaskGroup,
+};
 use strom_types::{BrokerId, NodeId};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 use tonic::service::Routes;
 
-use crate::grpc_server::{self, Services};
 use crate::port;
 
 const LOCAL_CONTROLLER: &str = "local:controller";
 const LOCAL_BROKER: &str = "local:broker";
-const CONTROLLER_SERVICES: &[&str] = &["strom.v1.Controller", "strom.v1.Raft"];
-const BROKER_SERVICES: &[&str] = &[
-    "strom.v1.BrokerControl",
-    "strom.v1.BrokerData",
-    "strom.v1.GroupCoordinator",
-    "strom.v1.Replication",
-];
 /// A killed controller's raft thread gives its database back a moment later.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 const LOCK_RETRY: Duration = Duration::from_millis(5);
@@ -159,11 +154,12 @@ struct Start {
 impl Start {
     async fn roles(&self, stages: &Stages) -> Result<(), RunError> {
         if let Some(path) = &self.spec.socket {
-            let (listener, services) = (grpc_server::bind(path)?, self.services.clone());
+            let listener = GrpcListener::bind(&Endpoint::Unix(path.clone())).await?;
+            let services = self.services.clone();
             stages
                 .grpc
-                .spawn("grpc server", OnFailure::Shutdown, move |stop| {
-                    grpc_server::serve(listener, services, stop)
+                .spawn("grpc server", OnFailure::Shutdown, move |stop| async move {
+                    listener.serve(&services, stop).await
                 });
         }
         if let Some(id) = self.spec.controller {
@@ -203,7 +199,7 @@ impl Start {
             }
         };
         self.life.peers.serve_local(LOCAL_CONTROLLER, app.routes());
-        self.services.add(CONTROLLER_SERVICES, &app.routes());
+        self.services.add(strom_controller::SERVICES, &app.routes());
         stage.spawn("controller", OnFailure::Shutdown, move |stop| app.run(stop));
         Ok(())
     }
@@ -220,7 +216,7 @@ impl Start {
         };
         let app = strom_broker::App::build(config, environment, self.life.shutdown.clone()).await?;
         self.life.peers.serve_local(LOCAL_BROKER, app.routes());
-        self.services.add(BROKER_SERVICES, &app.routes());
+        self.services.add(strom_broker::SERVICES, &app.routes());
         stage.spawn("broker", OnFailure::Shutdown, move |stop| app.run(stop));
         Ok(())
     }

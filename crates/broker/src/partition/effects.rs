@@ -59,6 +59,7 @@ impl Partition {
     /// Carries one effect out; returns the event that tells the replica of its outcome, if it is known at once.
     fn carry_out(&self, inner: &mut MutexGuard<'_, Inner>, effect: Effect) -> Option<Event> {
         match effect {
+            // No transaction can be open: they are not served yet, and clients' transactional batches are refused.
             Effect::Recover { epoch } => return Some(Event::RecoveryDone { epoch }),
             Effect::LeaderReady { epoch } => {
                 self.shared.note(Note::LeaderReady {

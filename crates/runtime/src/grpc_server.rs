@@ -1,4 +1,4 @@
-//! The gRPC server for other processes, on TCP or a unix socket.
+//! The gRPC server of a process for the others, on TCP or a unix socket.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use parking_lot::RwLock;
-use strom_runtime::{Endpoint, Shutdown};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tower_service::Service;
+use tower::Service;
+
+use crate::{Endpoint, Shutdown};
 
 /// As on the clients' side: large frames and windows for the data path (docs/performance.md).
 const FRAME_BYTES_MAX: u32 = 1024 * 1024;
@@ -30,19 +31,20 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// A bound socket.
 #[derive(Debug)]
-pub(crate) enum GrpcListener {
+pub enum GrpcListener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl GrpcListener {
-    pub(crate) async fn bind(endpoint: &Endpoint) -> io::Result<Self> {
+    /// Binds the address; a unix socket that a killed process left behind is replaced.
+    pub async fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         match endpoint {
             Endpoint::Tcp(address) => Ok(GrpcListener::Tcp(
                 TcpListener::bind((address.host.as_str(), address.port)).await?,
             )),
             Endpoint::Unix(path) => {
-                // What a killed process left behind; a living one holds its data directory's lock.
+                // A living process holds its data directory's lock.
                 match std::fs::remove_file(path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
@@ -52,11 +54,8 @@ impl GrpcListener {
         }
     }
 
-    pub(crate) async fn serve(
-        self,
-        services: &Services,
-        shutdown: Shutdown,
-    ) -> Result<(), tonic::transport::Error> {
+    /// Serves until shutdown; open streams are dropped then.
+    pub async fn serve(self, services: &Services, shutdown: Shutdown) -> Result<(), tonic::transport::Error> {
         let server = Server::builder()
             .max_frame_size(FRAME_BYTES_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -83,12 +82,13 @@ impl GrpcListener {
 /// Services of this process as they come: the socket is served before the last role has started, since a quorum must
 /// form before a broker can register.
 #[derive(Clone, Default)]
-pub(crate) struct Services {
+pub struct Services {
     by_name: Arc<RwLock<BTreeMap<&'static str, Routes>>>,
 }
 
 impl Services {
-    pub(crate) fn add(&self, names: &[&'static str], routes: &Routes) {
+    /// Makes `routes` answer for these services, named `package.Service`.
+    pub fn add(&self, names: &[&'static str], routes: &Routes) {
         let mut by_name = self.by_name.write();
         for name in names {
             by_name.insert(name, routes.clone());
