@@ -34,6 +34,9 @@ pub struct LogDirConfig {
     /// Time between two recovery checkpoints.
     pub checkpoint_interval_ms: u64,
     pub sync_mode: SyncMode,
+    /// Disk space for the write-ahead log of small appends; 0 = none: every flush syncs the segments.
+    pub wal_bytes_max: u64,
+    pub wal_file_bytes: u64,
     /// Off, nothing happens by itself: tests call `LogDir::{write_round, flush_round, housekeep}`.
     pub threads: bool,
 }
@@ -50,6 +53,8 @@ impl Default for LogDirConfig {
             open_files_max: 4_096,
             checkpoint_interval_ms: 10_000,
             sync_mode: SyncMode::Auto,
+            wal_bytes_max: 64 << 20,
+            wal_file_bytes: 16 << 20,
             threads: true,
         }
     }

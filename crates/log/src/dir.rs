@@ -11,6 +11,7 @@ mod rounds;
 mod shared;
 mod sync_policy;
 mod threads;
+pub(crate) mod wal;
 mod work_queue;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ use housekeeping::Housekeeper;
 use meta::Meta;
 use rounds::{Flusher, Writer};
 
+pub(crate) use contents::create_partition;
 pub(crate) use shared::DirShared;
 
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
@@ -96,6 +98,7 @@ impl LogDir {
             .ok_or_else(|| LogError::Locked {
                 path: path.to_owned(),
             })?;
+        wal::replay(&*storage, path)?;
         let meta = Meta::open(&*storage, path, config.cluster_id.as_deref(), config.node_id)?;
         let marker = meta::take_clean_marker(&*storage, path)?;
         let (on_disk, trash) = list_partitions(&*storage, path)?;
@@ -357,6 +360,7 @@ impl LogDir {
     /// One round of the flusher thread, when `LogDirConfig::threads` is off.
     pub fn flush_round(&self) {
         self.inner.flusher.round(self.shared.flush_queue.try_take());
+        self.inner.flusher.keep_wal();
     }
 
     /// Checks disk space, empties the trash, ages the tail cache, and writes a checkpoint.

@@ -31,6 +31,10 @@ use crate::tail::Tail;
 pub(crate) use flush::FlushTicket;
 pub(crate) use open::wall_now;
 pub(crate) use state::{Amendment, LogState, Phase};
+pub(crate) use write::Written;
+
+/// The right to change a log's files, until dropped.
+pub(crate) type IoTurn<'a> = MutexGuard<'a, ()>;
 
 /// A handle to one partition's log. Two locks: `io` serializes what changes files (the writer's round, truncation,
 /// deletion) and is taken first; `state` guards everything in memory and is held for microseconds.
@@ -176,10 +180,15 @@ impl Log {
             .collect())
     }
 
+    pub(crate) fn io_turn(&self) -> IoTurn<'_> {
+        self.io.lock()
+    }
+
     /// Refuses everything from now on and moves the files to `trash`, in one rename.
     pub(crate) fn delete(&self, trash: &Path) -> Result<(), LogError> {
         let _io = self.io.lock();
         let mut state = self.state.lock();
+        self.leave_wal(&mut state)?;
         let waiting: usize = state
             .tail
             .from(state.written.offset)

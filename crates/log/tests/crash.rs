@@ -63,8 +63,9 @@ fn step(n: u64, dir: &LogDir, logs: &[Arc<Log>], promises: &mut [Promise]) -> Re
         7 => {
             let to = log.log_end_offset() - 4;
             if to > log.log_start_offset() {
-                // From here on less may be found, never something else.
-                promise.durable = promise.durable.min(to);
+                // From here on less may be found, never something else: the whole batch that holds `to` goes.
+                let cut = promise.batches.range(..=to).next_back().map_or(to, |(base, _)| *base);
+                promise.durable = promise.durable.min(cut);
                 promise.epoch = None;
                 let end = log.truncate_to(to).map_err(|e| fail(&e))?;
                 promise.durable = promise.durable.min(end);
@@ -95,11 +96,7 @@ fn open_all(dir: &LogDir) -> Vec<Arc<Log>> {
 }
 
 /// Runs until the power goes or `steps` are done.
-fn run(disk: &FaultStorage, steps: u64, sync_mode: SyncMode, promises: &mut [Promise]) {
-    let config = LogDirConfig {
-        sync_mode,
-        ..manual()
-    };
+fn run(disk: &FaultStorage, steps: u64, config: LogDirConfig, promises: &mut [Promise]) {
     let Ok(dir) = LogDir::open_on(Arc::new(disk.clone()), &root(), config, Arc::new(Ear::default())) else {
         return;
     };
@@ -166,25 +163,36 @@ fn check(disk: &FaultStorage, promises: &[Promise], what: &str) -> Vec<Offset> {
 
 #[test]
 fn power_loss_at_every_operation() {
-    power_loss(SyncMode::FileSystem);
+    power_loss(&LogDirConfig {
+        sync_mode: SyncMode::FileSystem,
+        ..manual()
+    });
 }
 
 #[test]
 fn power_loss_at_every_operation_with_files_synced_one_by_one() {
-    power_loss(SyncMode::EachFile);
+    power_loss(&LogDirConfig {
+        sync_mode: SyncMode::EachFile,
+        ..manual()
+    });
 }
 
-fn power_loss(sync_mode: SyncMode) {
+#[test]
+fn power_loss_at_every_operation_with_a_write_ahead_log() {
+    power_loss(&with_wal());
+}
+
+fn power_loss(config: &LogDirConfig) {
     const STEPS: u64 = 90;
     let whole = FaultStorage::default();
-    run(&whole, STEPS, sync_mode, &mut vec![Promise::default(); 3]);
+    run(&whole, STEPS, config.clone(), &mut vec![Promise::default(); 3]);
     let operations = whole.operations();
     assert!(operations > 300, "{operations}");
     for n in 1..=operations {
         let disk = FaultStorage::default();
         disk.lose_power_at(n);
         let mut promises = vec![Promise::default(); 3];
-        run(&disk, STEPS, sync_mode, &mut promises);
+        run(&disk, STEPS, config.clone(), &mut promises);
         for seed in 0..4 {
             let found = disk.after_power_loss(n * 31 + seed);
             let ends = check(&found, &promises, &format!("operation {n}, seed {seed}"));

@@ -370,10 +370,11 @@ proptest! {
         cache in prop::sample::select(vec![0usize, 600, 1 << 20]),
         files in prop::sample::select(vec![1usize, 100]),
         sync_mode in prop::sample::select(vec![SyncMode::EachFile, SyncMode::FileSystem]),
+        base in prop::sample::select(vec![manual(), with_wal()]),
     ) {
         let config = LogConfig { segment_bytes: 1_200, index_interval_bytes: 150, ..LogConfig::default() };
         let dir_config =
-            LogDirConfig { tail_cache_bytes_max: cache, open_files_max: files, sync_mode, ..manual() };
+            LogDirConfig { tail_cache_bytes_max: cache, open_files_max: files, sync_mode, ..base };
         let mut world = World::new(config, dir_config);
         for op in &ops {
             world.run(op);

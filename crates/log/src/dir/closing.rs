@@ -33,6 +33,7 @@ impl LogDir {
             });
         }
         let seq = self.inner.checkpoint(&self.shared, true)?;
+        self.shared.wal.discard()?;
         meta::write_clean_marker(&*self.shared.storage, &self.shared.path, epoch, seq)
     }
 

@@ -1,6 +1,7 @@
 //! What lies in a data directory: partitions by their directories' names, leftovers of deletions, the last checkpoint.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use strom_types::TopicIdPartition;
 use super::checkpoint_file::{CHECKPOINT_BYTES_MAX, CHECKPOINT_FILE, Checkpoint};
 use super::{PARTITION_METADATA, TRASH_SUFFIX};
 use crate::error::LogError;
-use crate::storage::{Storage, read_file};
+use crate::storage::{Storage, StorageFile, read_file, write_all_at};
 
 const PARTITION_METADATA_BYTES_MAX: u64 = 4 << 10;
 
@@ -53,6 +54,20 @@ pub(super) fn read_checkpoint(
         tracing::warn!(path = %path.display(), "the log checkpoint is damaged: every log is checked in full");
     }
     Ok((checkpoint.flatten().unwrap_or_default(), lost))
+}
+
+/// A partition's directory with the file that names the topic, which is still to be synced.
+pub(crate) fn create_partition(
+    storage: &dyn Storage,
+    path: &Path,
+    id: TopicIdPartition,
+    topic: &str,
+) -> io::Result<Arc<dyn StorageFile>> {
+    let (topic_id, partition) = (id.topic_id, id.partition);
+    let text = format!("version: 1\ntopic: {topic}\ntopic_id: {topic_id}\npartition: {partition}\n");
+    storage.create_dir(path)?;
+    let file = storage.open(&path.join(PARTITION_METADATA), true)?;
+    write_all_at(&*file, text.as_bytes(), 0).map(|()| file)
 }
 
 /// The topic's name in a partition's own file; `None` when it is missing or damaged.

@@ -122,7 +122,11 @@ impl Inner {
             return Ok(seq);
         }
         // Everything the checkpoint relies on must be on the disk before it.
+        let release = shared.wal.release_due(true);
         shared.sync_all()?;
+        if let Some(release) = release {
+            shared.wal.release(&release).inspect_err(|error| shared.fail(error))?;
+        }
         if staged.iter().any(|(_, state_file)| state_file.is_some()) {
             for (log, state_file) in &staged {
                 log.publish_state_file(state_file)?;

@@ -9,11 +9,13 @@ use strom_types::{Offset, TopicIdPartition};
 use super::shared::DirShared;
 use super::sync_policy::{SyncPolicy, SyncWay};
 use crate::error::LogError;
-use crate::log::{FlushTicket, Log};
+use crate::log::{FlushTicket, IoTurn, Log, Written};
 use crate::storage::Storage;
 
 /// How long disk space is believed without asking.
 const SPACE_CHECK_EVERY: Duration = Duration::from_millis(100);
+/// Rounds with more than this are worth a sync of the segments themselves: it costs less than writing them twice.
+const WAL_ENTRY_BYTES_MAX: usize = 512 * 1024;
 
 /// The writer's memory between rounds.
 pub(crate) struct Writer {
@@ -32,33 +34,35 @@ impl Writer {
         }
     }
 
-    /// Writes all pending bytes of `logs`, one vectored write per log and segment, and tells the listener. Returns the
-    /// bytes whose logs now wait in the flusher's queue, if any do.
+    /// Writes all pending bytes of `logs`, one vectored write per log and segment, and tells the listener. Small ones
+    /// become durable by an entry of the write-ahead log; returns the bytes of those whose logs now wait in the
+    /// flusher's queue instead, if any do.
     pub(crate) fn round(&self, logs: Vec<Arc<Log>>) -> Option<usize> {
         let stalled = std::mem::take(&mut *self.stalled.lock());
         if (logs.is_empty() && stalled.is_empty()) || self.dir.failure().is_some() {
             return None;
         }
-        let mut to_flush = None;
         self.check_space(!stalled.is_empty());
+        let logs: Vec<_> = stalled.into_iter().chain(logs).collect();
         let mut written: Vec<(TopicIdPartition, Offset)> = Vec::with_capacity(logs.len());
-        for log in stalled.into_iter().chain(logs) {
-            match log.write_pending() {
+        let mut to_flush = Vec::new();
+        for log in &logs {
+            let turn = log.io_turn();
+            match log.write_pending(&turn) {
                 Ok(Some(done)) => {
                     self.dir
                         .tail_cache
-                        .wrote(Arc::downgrade(&log), done.offset, done.bytes);
-                    if done.flush {
-                        log.request_flush();
-                        *to_flush.get_or_insert(0) += done.bytes;
-                    }
+                        .wrote(Arc::downgrade(log), done.offset, done.bytes);
                     written.push((log.id(), done.offset));
+                    if done.flush {
+                        to_flush.push(Unflushed { log, turn, done });
+                    }
                 }
                 Ok(None) | Err(LogError::Deleted(_)) => {}
                 Err(error) if error.is_disk_full() => {
                     tracing::debug!(partition = %log.id(), %error, "waiting for disk space");
                     self.dir.set_full(true);
-                    self.stalled.lock().push(log);
+                    self.stalled.lock().push(log.clone());
                 }
                 Err(error) => {
                     self.dir.fail(&error);
@@ -66,10 +70,48 @@ impl Writer {
                 }
             }
         }
+        let left = self.flush_small(to_flush);
         if !written.is_empty() {
             self.dir.listener.written(&written);
         }
-        to_flush
+        left
+    }
+
+    /// One entry of the write-ahead log for all that are small enough together; the rest is left to the flusher.
+    fn flush_small(&self, unflushed: Vec<Unflushed<'_>>) -> Option<usize> {
+        let mut room = WAL_ENTRY_BYTES_MAX;
+        let (mut rest, mut taken, mut parts) = (None, Vec::new(), Vec::new());
+        for one in unflushed {
+            let part = (!one.done.rolled).then(|| one.log.wal_part(&one.turn, room));
+            match part.flatten() {
+                Some(part) => {
+                    room -= part.len();
+                    parts.push(part);
+                    taken.push(one);
+                }
+                None => one.leave_to_flusher(&mut rest),
+            }
+        }
+        if parts.is_empty() {
+            return rest;
+        }
+        let entry = self.dir.wal.append(&parts);
+        let mut flushed = Vec::with_capacity(taken.len());
+        for one in taken {
+            match &entry {
+                Ok(Some(seq)) => flushed.push((one.log.id(), one.log.wal_synced(&one.turn, *seq))),
+                Ok(None) => one.leave_to_flusher(&mut rest),
+                Err(_) => {}
+            }
+        }
+        if let Err(error) = entry {
+            self.dir.fail(&error);
+        }
+        // The listener may come back to the logs: by now nobody's turn is held.
+        if !flushed.is_empty() {
+            self.dir.listener.flushed(&flushed);
+        }
+        rest
     }
 
     pub(crate) fn is_stalled(&self) -> bool {
@@ -91,6 +133,20 @@ impl Writer {
                 .set_full(stalled || available < self.dir.config.disk_reserve_bytes),
             Err(error) => tracing::warn!(dir = %self.dir.path.display(), %error, "cannot ask for free space"),
         }
+    }
+}
+
+/// A log with something written that is to become durable. While its turn is held, nothing of it is truncated.
+struct Unflushed<'a> {
+    log: &'a Arc<Log>,
+    turn: IoTurn<'a>,
+    done: Written,
+}
+
+impl Unflushed<'_> {
+    fn leave_to_flusher(self, bytes: &mut Option<usize>) {
+        *bytes.get_or_insert(0) += self.done.bytes;
+        self.log.request_flush();
     }
 }
 
@@ -124,6 +180,32 @@ impl Flusher {
     pub(crate) fn round(&self, logs: Vec<Arc<Log>>) {
         let _turn = self.turn.lock();
         self.flush(logs);
+    }
+
+    /// Makes room in the write-ahead log, where there is little left.
+    pub(crate) fn keep_wal(&self) {
+        let wal = &self.dir.wal;
+        if self.dir.failure().is_some() || !wal.needs_upkeep() {
+            return;
+        }
+        let mut kept = Ok(());
+        if let Some(release) = wal.release_due(false) {
+            self.round(release.logs.clone());
+            if self.dir.failure().is_some() {
+                return;
+            }
+            kept = wal.release(&release);
+        }
+        if kept.is_ok() && !self.dir.is_full() {
+            kept = wal.prepare();
+        }
+        match kept {
+            Err(error) if error.is_disk_full() => {
+                tracing::debug!(dir = %self.dir.path.display(), %error, "no space for the write-ahead log");
+            }
+            Err(error) => self.dir.fail(&error),
+            Ok(()) => {}
+        }
     }
 
     fn flush(&self, logs: Vec<Arc<Log>>) {

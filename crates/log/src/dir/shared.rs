@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::caches::{FileCache, TailCache};
+use super::wal::Wal;
 use super::work_queue::WorkQueue;
 use crate::config::LogDirConfig;
 use crate::error::{AppendError, LogError};
@@ -19,6 +20,7 @@ pub(crate) struct DirShared {
     pub(crate) listener: Arc<dyn LogListener>,
     pub(crate) write_queue: WorkQueue,
     pub(crate) flush_queue: WorkQueue,
+    pub(crate) wal: Wal,
     pub(crate) files: FileCache,
     pub(crate) tail_cache: TailCache,
     queued_bytes: AtomicUsize,
@@ -43,9 +45,11 @@ impl DirShared {
         loaded: (u64, bool),
     ) -> Self {
         let (loaded_seq, checkpoint_lost) = loaded;
+        let wal = Wal::new(&path, storage.clone(), config.wal_bytes_max, config.wal_file_bytes);
         DirShared {
             path,
             storage,
+            wal,
             listener,
             write_queue: WorkQueue::default(),
             flush_queue: WorkQueue::default(),

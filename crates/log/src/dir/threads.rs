@@ -30,6 +30,9 @@ impl LogDir {
                         shared.flush_queue.wake();
                     }
                 }
+                if shared.wal.needs_upkeep() {
+                    shared.flush_queue.wake();
+                }
                 if inner.writer.is_stalled() && !shared.write_queue.is_stopped() {
                     std::thread::sleep(IDLE);
                 }
@@ -40,6 +43,7 @@ impl LogDir {
         threads.push(spawn("log-flusher", |inner, shared| {
             while let Some(logs) = shared.flush_queue.take(IDLE * 20) {
                 inner.flusher.round(logs);
+                inner.flusher.keep_wal();
             }
         })?);
         threads.push(spawn("log-housekeeper", |inner, shared| {

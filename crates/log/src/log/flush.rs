@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use strom_types::Offset;
 
-use super::{Log, Phase};
+use super::{IoTurn, Log, LogState, Phase};
+use crate::dir::wal::{Place, WalPart};
+use crate::error::LogError;
 use crate::segment::LogPosition;
 use crate::storage::StorageFile;
 
@@ -46,6 +49,62 @@ impl Log {
         state.checkpoint_dirty = true;
         state.assert_order();
         Some(state.durable.offset)
+    }
+
+    /// Everything written that is not durable, for an entry of the write-ahead log. `None` when that is more than
+    /// `bytes_max`, not in memory any more, or in more than one segment: then the files are to be synced.
+    pub(crate) fn wal_part(&self, _io: &IoTurn<'_>, bytes_max: usize) -> Option<WalPart> {
+        let state = self.state.lock();
+        let (from, end) = (state.durable.offset, state.written.offset);
+        if !matches!(state.phase, Phase::Open) || from == end || !state.tail.covers(from) {
+            return None;
+        }
+        let mut chunks: Vec<Bytes> = Vec::new();
+        let (mut place, mut len) = (None, 0);
+        for run in state.tail.from(from).take_while(|run| run.base_offset < end) {
+            let (segment_base, position) = *place.get_or_insert((run.segment_base, run.position));
+            len += run.len();
+            if len > bytes_max || run.base_offset < from || run.segment_base != segment_base {
+                return None;
+            }
+            debug_assert_eq!(position + len as u64, run.position + run.len() as u64);
+            let pieces = [&run.head, &run.body].into_iter();
+            chunks.extend(pieces.filter(|piece| !piece.is_empty()).cloned());
+        }
+        let (segment_base, position) = place?;
+        Some(WalPart {
+            id: self.id,
+            place: Place {
+                topic: self.topic.clone(),
+                segment_base,
+                position,
+                len: u32::try_from(len).ok()?,
+            },
+            chunks,
+            log: self.me.clone(),
+        })
+    }
+
+    /// After the entry with everything written was synced; gives the new durable offset.
+    pub(crate) fn wal_synced(&self, _io: &IoTurn<'_>, seq: u64) -> Offset {
+        let mut state = self.state.lock();
+        state.durable = state.written;
+        state.wal_seq = seq;
+        state.checkpoint_dirty = true;
+        state.assert_order();
+        state.durable.offset
+    }
+
+    /// Before bytes in the files go or change their meaning: a replay of the write-ahead log must not bring them back.
+    /// What it alone vouches for is synced first.
+    pub(super) fn leave_wal(&self, state: &mut LogState) -> Result<(), LogError> {
+        if !self.dir.wal.counts(state.wal_seq) {
+            return Ok(());
+        }
+        self.dir.sync_all()?;
+        self.dir.wal.forget(self.id).map_err(|error| self.fail_dir(error))?;
+        state.wal_seq = 0;
+        Ok(())
     }
 
     /// Puts the log into the flusher's queue unless it is there. The writer, who calls it, sees to the flush.

@@ -171,6 +171,9 @@ impl Log {
             .segments
             .partition_point(|segment| segment.base_offset <= state.log_start);
         let gone = below.saturating_sub(1);
+        if gone > 0 {
+            self.leave_wal(state)?;
+        }
         let mut removed = 0;
         while removed < gone {
             // One that still waits for the writer, or is being written to, stays for now.

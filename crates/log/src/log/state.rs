@@ -67,6 +67,8 @@ pub(crate) struct LogState {
     pub(crate) bytes_since_snapshot: u64,
     /// Changes that the next checkpoint will include: see `StateFile`.
     pub(crate) amendment: Amendment,
+    /// Of its newest entry in the write-ahead log; 0 = none.
+    pub(crate) wal_seq: u64,
     /// Counts truncations: whoever worked without the lock looks whether it still is the same.
     pub(crate) generation: u64,
     pub(crate) read_hints: [LogPosition; 4],
@@ -118,6 +120,7 @@ impl LogState {
             snapshots: Vec::new(),
             bytes_since_snapshot: 0,
             amendment: Amendment::default(),
+            wal_seq: 0,
             generation: 0,
             read_hints: [LogPosition::default(); 4],
             next_hint: 0,

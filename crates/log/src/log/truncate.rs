@@ -38,6 +38,7 @@ impl Log {
         };
         let in_files = end.offset < state.written.offset;
         if in_files {
+            self.leave_wal(&mut state)?;
             // Before the files get shorter: a checkpoint may call bytes fsynced that are about to go.
             let cap = state
                 .amendment
@@ -67,6 +68,7 @@ impl Log {
         state.epochs.clear();
         let bases: Vec<_> = state.segments.iter().map(|segment| segment.base_offset).collect();
         if state.dir_exists {
+            self.leave_wal(&mut state)?;
             self.amend(&mut state, |amendment| {
                 amendment.recovery_cap = Some(offset);
                 amendment.log_start = Some(offset);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use strom_types::Offset;
 
-use super::{Log, LogState, Phase};
+use super::{IoTurn, Log, LogState, Phase};
 use crate::aborted;
+use crate::dir::create_partition;
 use crate::error::LogError;
 use crate::segment::{LogPosition, Seal, SegmentFile, snapshot_path};
 use crate::storage::{StorageFile, replace_file, write_all_at, write_chunks_at};
@@ -17,8 +18,10 @@ use crate::storage::{StorageFile, replace_file, write_all_at, write_chunks_at};
 pub(crate) struct Written {
     pub(crate) offset: Offset,
     pub(crate) bytes: usize,
-    /// Whether the flusher must be told: always in durable mode, else when a segment is complete.
+    /// Whether it is to be made durable now: always in durable mode, else when a segment is complete.
     pub(crate) flush: bool,
+    /// A segment is complete: its files are to be synced themselves.
+    pub(crate) rolled: bool,
 }
 
 /// The unwritten bytes of one segment.
@@ -33,8 +36,7 @@ struct Portion {
 impl Log {
     /// Writes everything that waits. After an error what was not written still waits, and may be tried again when the
     /// disk was merely full: a write at the same place is repeatable, unlike a sync.
-    pub(crate) fn write_pending(&self) -> Result<Option<Written>, LogError> {
-        let _io = self.io.lock();
+    pub(crate) fn write_pending(&self, _io: &IoTurn<'_>) -> Result<Option<Written>, LogError> {
         let portions = {
             let mut state = self.state.lock();
             state.in_write_queue = false;
@@ -60,11 +62,13 @@ impl Log {
             let durable = state.config.durable;
             drop(state);
             self.dir.release(portion.bytes);
-            let before = done.map_or((0, false), |done| (done.bytes, done.flush));
+            let before = done.map_or((0, false), |done| (done.bytes, done.rolled));
+            let rolled = before.1 || rolled;
             done = Some(Written {
                 offset: portion.end.offset,
                 bytes: before.0 + portion.bytes,
-                flush: before.1 || durable || rolled,
+                flush: durable || rolled,
+                rolled,
             });
         }
         Ok(done)
@@ -249,30 +253,14 @@ impl Log {
     /// Makes the partition's directory unless it is there; the next flush syncs it.
     pub(super) fn ensure_dir(&self, state: &mut LogState) -> Result<(), LogError> {
         if !state.dir_exists {
-            let metadata = self.create_dir()?;
+            let metadata = create_partition(&*self.dir.storage, &self.path, self.id, &self.topic)
+                .map_err(|error| LogError::io("create", &self.path, error))?;
             state.unsynced.push(metadata);
             state.dir_exists = true;
             state.dir_dirty = true;
             self.dir.root_dirty();
         }
         Ok(())
-    }
-
-    /// The directory with the file that names the topic, which is still to be synced.
-    fn create_dir(&self) -> Result<Arc<dyn StorageFile>, LogError> {
-        let text = format!(
-            "version: 1\ntopic: {}\ntopic_id: {}\npartition: {}\n",
-            self.topic, self.id.topic_id, self.id.partition
-        );
-        self.dir
-            .storage
-            .create_dir(&self.path)
-            .and_then(|()| {
-                let path = self.path.join(crate::dir::PARTITION_METADATA);
-                let file = self.dir.storage.open(&path, true)?;
-                write_all_at(&*file, text.as_bytes(), 0).map(|()| file)
-            })
-            .map_err(|error| LogError::io("create", &self.path, error))
     }
 
     pub(super) fn io_error(&self, action: &'static str, segment_base: Offset, error: io::Error) -> LogError {

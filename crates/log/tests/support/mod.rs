@@ -69,8 +69,18 @@ pub fn manual() -> LogDirConfig {
         cluster_id: Some("c1".to_owned()),
         node_id: 1,
         disk_reserve_bytes: 0,
+        wal_bytes_max: 0,
         threads: false,
         ..LogDirConfig::default()
+    }
+}
+
+/// The same with a write-ahead log of three small files.
+pub fn with_wal() -> LogDirConfig {
+    LogDirConfig {
+        wal_bytes_max: 3 * 32 * 1024,
+        wal_file_bytes: 32 * 1024,
+        ..manual()
     }
 }
 
