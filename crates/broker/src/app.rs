@@ -257,6 +257,7 @@ fn log_dir_config(config: &BrokerConfig) -> LogDirConfig {
         cluster_id: config.cluster_id.clone(),
         node_id: config.broker_id.get(),
         disk_reserve_bytes: config.disk_reserve_bytes,
+        wal_bytes_max: config.wal_bytes_max,
         queue_bytes_max: config.write_queue_bytes_max * 2,
         tail_cache_bytes_max: config.tail_cache_bytes_max,
         ..LogDirConfig::default()

@@ -19,6 +19,8 @@ pub struct BrokerConfig {
     pub endpoint: String,
     pub data_dir: PathBuf,
     pub disk_reserve_bytes: u64,
+    /// `strom.log.wal.bytes`.
+    pub wal_bytes_max: u64,
     /// Appended bytes that may wait for the disk.
     pub write_queue_bytes_max: usize,
     /// Recently appended bytes kept for readers.
@@ -48,6 +50,7 @@ impl BrokerConfig {
             endpoint,
             data_dir,
             disk_reserve_bytes: u64::try_from(settings.int("strom.disk.reserve.bytes")).unwrap_or(0),
+            wal_bytes_max: u64::try_from(settings.int("strom.log.wal.bytes")).unwrap_or(0),
             write_queue_bytes_max: 64 * 1024 * 1024,
             tail_cache_bytes_max: 32 * 1024 * 1024,
             replica_lag_time_max: settings

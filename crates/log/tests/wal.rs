@@ -72,6 +72,27 @@ fn a_deleted_log_does_not_come_back() {
 }
 
 #[test]
+fn what_only_an_entry_vouches_for_outlives_the_removal_of_old_segments() {
+    let disk = FaultStorage::default();
+    let (dir, _) = on(&disk, with_wal());
+    let log = dir.log(id(0), "orders", small()).unwrap();
+    for _ in 0..9 {
+        append(&log, 1, 400).unwrap();
+        settle(&dir);
+    }
+    append(&log, 1, 10).unwrap();
+    dir.write_round();
+    assert_eq!(log.durable_offset(), 10);
+    assert!(log.delete_segments_before(8).unwrap() > 0);
+    for seed in 0..20 {
+        let (dir, _) = on(&disk.after_power_loss(seed), with_wal());
+        let log = dir.log(id(0), "orders", small()).unwrap();
+        assert!(log.quarantined().is_none(), "{:?}", log.quarantined());
+        assert_eq!(log.log_end_offset(), 10);
+    }
+}
+
+#[test]
 fn room_comes_back_and_rounds_without_room_are_synced_in_the_segments() {
     let disk = FaultStorage::default();
     let (dir, log) = prepared(&disk);

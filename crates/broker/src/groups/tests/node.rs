@@ -108,6 +108,7 @@ impl Node {
         let events = LogEvents::new(Arc::new(Notify::new()), metrics.clone(), Shutdown::new());
         let dir_config = LogDirConfig {
             disk_reserve_bytes: 0,
+            wal_bytes_max: 1 << 20,
             ..dir_config
         };
         let dir = Arc::new(LogDir::open_on(disk, path, dir_config, events.clone()).unwrap());

@@ -42,6 +42,7 @@ impl Default for Settings {
             min_isr: 2,
             log_dir: LogDirConfig {
                 disk_reserve_bytes: 0,
+                wal_bytes_max: 1 << 20,
                 ..LogDirConfig::default()
             },
             topic_configs: Vec::new(),
