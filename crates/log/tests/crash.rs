@@ -64,7 +64,11 @@ fn step(n: u64, dir: &LogDir, logs: &[Arc<Log>], promises: &mut [Promise]) -> Re
             let to = log.log_end_offset() - 4;
             if to > log.log_start_offset() {
                 // From here on less may be found, never something else: the whole batch that holds `to` goes.
-                let cut = promise.batches.range(..=to).next_back().map_or(to, |(base, _)| *base);
+                let cut = promise
+                    .batches
+                    .range(..=to)
+                    .next_back()
+                    .map_or(to, |(base, _)| *base);
                 promise.durable = promise.durable.min(cut);
                 promise.epoch = None;
                 let end = log.truncate_to(to).map_err(|e| fail(&e))?;

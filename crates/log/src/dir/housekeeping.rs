@@ -125,7 +125,10 @@ impl Inner {
         let release = shared.wal.release_due(true);
         shared.sync_all()?;
         if let Some(release) = release {
-            shared.wal.release(&release).inspect_err(|error| shared.fail(error))?;
+            shared
+                .wal
+                .release(&release)
+                .inspect_err(|error| shared.fail(error))?;
         }
         if staged.iter().any(|(_, state_file)| state_file.is_some()) {
             for (log, state_file) in &staged {

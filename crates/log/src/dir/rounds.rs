@@ -77,22 +77,24 @@ impl Writer {
         left
     }
 
-    /// One entry of the write-ahead log for all that are small enough together; the rest is left to the flusher.
+    /// One entry of the write-ahead log where all is small enough together; the rest is left to the flusher.
     fn flush_small(&self, unflushed: Vec<Unflushed<'_>>) -> Option<usize> {
-        let mut room = WAL_ENTRY_BYTES_MAX;
+        let small = unflushed.iter().map(|one| one.done.bytes).sum::<usize>() <= WAL_ENTRY_BYTES_MAX;
         let (mut rest, mut taken, mut parts) = (None, Vec::new(), Vec::new());
         for one in unflushed {
-            let part = (!one.done.rolled).then(|| one.log.wal_part(&one.turn, room));
-            match part.flatten() {
+            let fit = small && !one.done.rolled;
+            match fit
+                .then(|| one.log.wal_part(&one.turn, WAL_ENTRY_BYTES_MAX))
+                .flatten()
+            {
                 Some(part) => {
-                    room -= part.len();
                     parts.push(part);
                     taken.push(one);
                 }
                 None => one.leave_to_flusher(&mut rest),
             }
         }
-        if parts.is_empty() {
+        if parts.is_empty() || self.dir.failure().is_some() {
             return rest;
         }
         let entry = self.dir.wal.append(&parts);

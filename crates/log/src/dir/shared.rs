@@ -45,7 +45,12 @@ impl DirShared {
         loaded: (u64, bool),
     ) -> Self {
         let (loaded_seq, checkpoint_lost) = loaded;
-        let wal = Wal::new(&path, storage.clone(), config.wal_bytes_max, config.wal_file_bytes);
+        let wal = Wal::new(
+            &path,
+            storage.clone(),
+            config.wal_bytes_max,
+            config.wal_file_bytes,
+        );
         DirShared {
             path,
             storage,

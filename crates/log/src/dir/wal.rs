@@ -42,12 +42,6 @@ pub(crate) struct WalPart {
     pub(crate) log: Weak<Log>,
 }
 
-impl WalPart {
-    pub(crate) fn len(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
-    }
-}
-
 pub(crate) struct Wal {
     dir: PathBuf,
     storage: Arc<dyn Storage>,
@@ -108,7 +102,9 @@ impl Wal {
             return Ok(None);
         }
         let mut state = self.state.lock();
-        let heads = parts.iter().map(|part| (part.id, Part::Batches(part.place.clone())));
+        let heads = parts
+            .iter()
+            .map(|part| (part.id, Part::Batches(part.place.clone())));
         let payload = parts.iter().flat_map(|part| part.chunks.iter().cloned());
         let Some((chunks, len)) = state.head(heads.collect()).encode(payload.collect()) else {
             return Ok(None);

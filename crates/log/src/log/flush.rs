@@ -102,7 +102,10 @@ impl Log {
             return Ok(());
         }
         self.dir.sync_all()?;
-        self.dir.wal.forget(self.id).map_err(|error| self.fail_dir(error))?;
+        self.dir
+            .wal
+            .forget(self.id)
+            .map_err(|error| self.fail_dir(error))?;
         state.wal_seq = 0;
         Ok(())
     }

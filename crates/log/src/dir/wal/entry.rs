@@ -63,7 +63,11 @@ impl Head {
     pub(super) fn encode(&self, payload: Vec<Bytes>) -> Option<(Vec<Bytes>, usize)> {
         let mut parts = BytesMut::new();
         for (id, part) in &self.parts {
-            let kind = if matches!(part, Part::Forget) { FORGET } else { BATCHES };
+            let kind = if matches!(part, Part::Forget) {
+                FORGET
+            } else {
+                BATCHES
+            };
             parts.put_u8(kind);
             parts.put_slice(id.topic_id.0.as_bytes());
             parts.put_i32(id.partition);
@@ -82,11 +86,9 @@ impl Head {
         covered.put_u64(self.seq);
         covered.put_u64(self.released);
         covered.put_slice(&parts);
-        let crc = payload
-            .iter()
-            .fold(crc32c::crc32c(&covered), |crc, chunk| {
-                crc32c::crc32c_append(crc, chunk)
-            });
+        let crc = payload.iter().fold(crc32c::crc32c(&covered), |crc, chunk| {
+            crc32c::crc32c_append(crc, chunk)
+        });
         let mut front = BytesMut::with_capacity(PREFIX_LEN + covered.len());
         front.put_u32(MAGIC);
         front.put_u32(crc);
@@ -121,11 +123,7 @@ impl Head {
             return None;
         }
         Some(Decoded {
-            head: Head {
-                seq,
-                released,
-                parts,
-            },
+            head: Head { seq, released, parts },
             payload_at: len - rest.len(),
             len,
         })
