@@ -8,7 +8,7 @@ use strom_records::{
     RecordError, validate_produce,
 };
 use strom_replication::{AckWait, Acks, AcksState, Event};
-use strom_types::{ErrorCode, LeaderEpoch, Offset, WallMs};
+use strom_types::{ErrorCode, LeaderEpoch, Offset, WallMs, is_internal_topic};
 
 use super::{Ack, Partition};
 
@@ -73,6 +73,10 @@ impl Partition {
         config: &TopicConfig,
         decompressed_bytes_max: usize,
     ) -> Result<CheckedBatch, ProduceError> {
+        if is_internal_topic(&self.topic) {
+            // Coordinators write these; what a client wrote would be taken for theirs.
+            return Err(ErrorCode::InvalidTopicException.into());
+        }
         let now = self.shared.clock().wall();
         let policy = ProducePolicy {
             decompressed_bytes_max,

@@ -192,6 +192,18 @@ async fn batches_are_appended_in_order_however_long_their_check_takes(wiring: Wi
 }
 
 #[tokio::test]
+async fn clients_cannot_write_internal_topics() {
+    let cluster = Cluster::builder().start().await;
+    let mut raw = Raw::connect(&cluster.bootstrap()).await;
+    create_topic(&mut raw, "__consumer_offsets", 1, &[]).await;
+    let refused = produce(&mut raw, "__consumer_offsets", 0, batch(&["forged"])).await;
+    assert_eq!(
+        (refused.error_code, refused.base_offset),
+        (INVALID_TOPIC_EXCEPTION, -1)
+    );
+}
+
+#[tokio::test]
 async fn acks_0_is_not_answered_and_a_failure_closes_the_connection() {
     let cluster = Cluster::builder()
         .allow_log("closed a client's connection")
