@@ -1,11 +1,13 @@
 //! A running broker, as its tasks and services share it.
 
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 use strom_client::{ControllerClient, MetadataCache};
 use strom_log::LogDir;
 use strom_runtime::Clock;
 use strom_types::{BrokerEpoch, BrokerId};
+use tokio::sync::Semaphore;
 
 use crate::config::BrokerConfig;
 use crate::data::Lanes;
@@ -31,6 +33,7 @@ struct Inner {
     partitions: Arc<Partitions>,
     metadata: MetadataCache,
     lanes: Lanes,
+    check_permits: Arc<Semaphore>,
     producer_ids: ProducerIds,
     write_room: WriteRoom,
     coordinators: Coordinators,
@@ -69,6 +72,7 @@ impl Broker {
             partitions: parts.partitions,
             metadata: parts.metadata,
             lanes: Lanes::default(),
+            check_permits: Arc::new(Semaphore::new(available_parallelism().map_or(1, |n| n.get()))),
             producer_ids,
             write_room: parts.write_room,
             events: parts.events,
@@ -116,6 +120,11 @@ impl Broker {
 
     pub(crate) fn lanes(&self) -> &Lanes {
         &self.inner.lanes
+    }
+
+    /// One for each long check of a produced batch that may run at a time: as many as there are cores.
+    pub(crate) fn check_permits(&self) -> &Arc<Semaphore> {
+        &self.inner.check_permits
     }
 
     pub(crate) fn producer_ids(&self) -> &ProducerIds {

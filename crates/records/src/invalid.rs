@@ -37,8 +37,6 @@ pub enum InvalidBatch {
     Crc { stored: u32, computed: u32 },
     #[error("the batch counts {count} records and has last offset delta {last_offset_delta}")]
     Count { count: i32, last_offset_delta: i32 },
-    #[error("the batch counts {count} records, which its {bytes} bytes cannot hold")]
-    ImpossibleCount { count: i32, bytes: usize },
     #[error("unknown compression codec {0}")]
     UnknownCodec(i16),
     #[error("produce requests below version 7 may not use zstd")]
@@ -59,12 +57,6 @@ pub enum InvalidBatch {
     },
     #[error("producers may not set the timestamp type LogAppendTime")]
     TimestampType,
-    #[error("timestamp {timestamp} is out of range: it should be within [{earliest}, {latest}]")]
-    Timestamp {
-        timestamp: i64,
-        earliest: i64,
-        latest: i64,
-    },
     #[error("invalid records: {0}")]
     Records(#[from] RecordError),
     #[error("record {index} of the batch has offset delta {delta}")]
@@ -89,21 +81,23 @@ impl InvalidBatch {
             InvalidBatch::Length { .. } | InvalidBatch::UnknownMagic(_) | InvalidBatch::Crc { .. } => {
                 ErrorCode::CorruptMessage
             }
-            InvalidBatch::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            // Java then splits the batch, which is right for one that swells too much, too.
+            InvalidBatch::TooLarge { .. }
+            | InvalidBatch::Records(RecordError::Compression(CompressionError::TooLarge { .. }))
+            | InvalidBatch::Recompression(CompressionError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
             InvalidBatch::LargerThanSegment { .. } => ErrorCode::RecordListTooLarge,
             InvalidBatch::UnknownCodec(_) | InvalidBatch::ZstdNotAllowed => {
                 ErrorCode::UnsupportedCompressionType
             }
-            InvalidBatch::TimestampType
-            | InvalidBatch::Timestamp { .. }
-            | InvalidBatch::RejectedForTimestamp(_) => ErrorCode::InvalidTimestamp,
+            InvalidBatch::TimestampType | InvalidBatch::RejectedForTimestamp(_) => {
+                ErrorCode::InvalidTimestamp
+            }
             InvalidBatch::Recompression(_) => ErrorCode::UnknownServerError,
             InvalidBatch::Empty
             | InvalidBatch::MoreThanOneBatch
             | InvalidBatch::OldMagic(_)
             | InvalidBatch::BaseOffset(_)
             | InvalidBatch::Count { .. }
-            | InvalidBatch::ImpossibleCount { .. }
             | InvalidBatch::Control
             | InvalidBatch::DeleteHorizon
             | InvalidBatch::NotTransactional

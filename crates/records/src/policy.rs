@@ -29,7 +29,7 @@ pub struct ProducePolicy {
     pub zstd_allowed: bool,
     /// Whether the request names a transactional id.
     pub transactional_allowed: bool,
-    /// Cap on what the batch may decompress to, where it has to be.
+    /// Cap on what the batch may decompress to.
     pub decompressed_bytes_max: usize,
 }
 
@@ -64,6 +64,7 @@ impl ProducePolicy {
         let age = self.now.0.saturating_sub(timestamp);
         age <= self.timestamp_before_max_ms && age.saturating_neg() <= self.timestamp_after_max_ms
     }
+
     /// The earliest and latest timestamp accepted, for messages.
     pub(crate) fn window(&self) -> (i64, i64) {
         (

@@ -1,44 +1,30 @@
-//! Bounded reading and writing of Kafka's zigzag varints and length-prefixed bytes.
+//! Bounded reading and writing of Kafka's zigzag varints, from bytes at hand or from a stream of them.
 
 use bytes::BufMut;
 
+use crate::compression::{Decompressor, WINDOW_BYTES};
 use crate::record::RecordError;
 
-/// A cursor over received bytes: every read is checked, nothing is allocated.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reader<'a> {
-    rest: &'a [u8],
-}
+/// Where the bytes of records come from.
+pub(crate) trait Source {
+    fn byte(&mut self) -> Result<u8, RecordError>;
 
-impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Reader { rest: bytes }
-    }
+    fn skip(&mut self, len: usize) -> Result<(), RecordError>;
 
-    pub(crate) fn remaining(&self) -> usize {
-        self.rest.len()
-    }
+    /// Bytes taken so far.
+    fn position(&self) -> usize;
 
-    pub(crate) fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-
-    pub(crate) fn byte(&mut self) -> Result<u8, RecordError> {
-        let (&first, rest) = self.rest.split_first().ok_or(RecordError::Truncated)?;
-        self.rest = rest;
-        Ok(first)
-    }
-
-    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
-        let (head, rest) = self.rest.split_at_checked(len).ok_or(RecordError::Truncated)?;
-        self.rest = rest;
-        Ok(head)
-    }
+    fn is_at_end(&mut self) -> Result<bool, RecordError>;
 
     /// A zigzag varint of at most 5 bytes.
-    pub(crate) fn varint(&mut self) -> Result<i32, RecordError> {
-        let mut value = 0u32;
-        for shift in [0, 7, 14, 21, 28] {
+    #[inline]
+    fn varint(&mut self) -> Result<i32, RecordError> {
+        let first = u32::from(self.byte()?);
+        if first & 0x80 == 0 {
+            return Ok((first >> 1).cast_signed() ^ -(first & 1).cast_signed());
+        }
+        let mut value = first & 0x7f;
+        for shift in [7, 14, 21, 28] {
             let byte = self.byte()?;
             value |= u32::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
@@ -49,9 +35,14 @@ impl<'a> Reader<'a> {
     }
 
     /// A zigzag varint of at most 10 bytes.
-    pub(crate) fn varlong(&mut self) -> Result<i64, RecordError> {
-        let mut value = 0u64;
-        for shift in [0, 7, 14, 21, 28, 35, 42, 49, 56, 63] {
+    #[inline]
+    fn varlong(&mut self) -> Result<i64, RecordError> {
+        let first = u64::from(self.byte()?);
+        if first & 0x80 == 0 {
+            return Ok((first >> 1).cast_signed() ^ -(first & 1).cast_signed());
+        }
+        let mut value = first & 0x7f;
+        for shift in [7, 14, 21, 28, 35, 42, 49, 56, 63] {
             let byte = self.byte()?;
             value |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
@@ -60,26 +51,130 @@ impl<'a> Reader<'a> {
         }
         Err(RecordError::Varint)
     }
+}
 
-    /// A varint that must be a length within the bytes that are left.
-    pub(crate) fn length(&mut self) -> Result<usize, RecordError> {
-        let length = self.varint()?;
-        match usize::try_from(length) {
-            Ok(len) if len <= self.remaining() => Ok(len),
-            Ok(_) => Err(RecordError::Truncated),
-            Err(_) => Err(RecordError::Length(length)),
+/// A cursor over received bytes: every read is checked, nothing is allocated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Reader { bytes, at: 0 }
+    }
+
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest().len()
+    }
+
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
+        let end = self.at.saturating_add(len);
+        let taken = self.bytes.get(self.at..end).ok_or(RecordError::Truncated)?;
+        self.at = end;
+        Ok(taken)
+    }
+}
+
+impl Source for Reader<'_> {
+    #[inline]
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        let byte = *self.bytes.get(self.at).ok_or(RecordError::Truncated)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    #[inline]
+    fn skip(&mut self, len: usize) -> Result<(), RecordError> {
+        self.take(len)?;
+        Ok(())
+    }
+
+    #[inline]
+    fn position(&self) -> usize {
+        self.at
+    }
+
+    fn is_at_end(&mut self) -> Result<bool, RecordError> {
+        Ok(self.at >= self.bytes.len())
+    }
+}
+
+/// What comes out of a decompressor, a window at a time.
+pub(crate) struct StreamReader<'a> {
+    stream: Decompressor<'a>,
+    window: Vec<u8>,
+    /// What of the window is not taken yet.
+    at: usize,
+    end: usize,
+    /// Bytes of the windows before this one.
+    before: usize,
+}
+
+impl<'a> StreamReader<'a> {
+    pub(crate) fn new(stream: Decompressor<'a>) -> Self {
+        StreamReader {
+            stream,
+            window: vec![0; WINDOW_BYTES],
+            at: 0,
+            end: 0,
+            before: 0,
         }
     }
 
-    /// Length-prefixed bytes; length -1 is null, any other negative one an error.
-    pub(crate) fn nullable(&mut self) -> Result<Option<&'a [u8]>, RecordError> {
-        let mut ahead = *self;
-        if ahead.varint()? == -1 {
-            *self = ahead;
-            return Ok(None);
+    /// Reads the next window when this one is used up; false at the end.
+    #[inline]
+    fn fill(&mut self) -> Result<bool, RecordError> {
+        if self.at < self.end {
+            return Ok(true);
         }
-        let len = self.length()?;
-        self.take(len).map(Some)
+        self.refill()
+    }
+
+    #[cold]
+    fn refill(&mut self) -> Result<bool, RecordError> {
+        self.before = self.before.saturating_add(self.end);
+        (self.at, self.end) = (0, 0);
+        self.end = self.stream.read(&mut self.window)?;
+        Ok(self.end > 0)
+    }
+}
+
+impl Source for StreamReader<'_> {
+    #[inline]
+    fn byte(&mut self) -> Result<u8, RecordError> {
+        if !self.fill()? {
+            return Err(RecordError::Truncated);
+        }
+        let byte = self.window.get(self.at).copied();
+        self.at += 1;
+        byte.ok_or(RecordError::Truncated)
+    }
+
+    fn skip(&mut self, mut len: usize) -> Result<(), RecordError> {
+        while len > 0 {
+            if !self.fill()? {
+                return Err(RecordError::Truncated);
+            }
+            let step = len.min(self.end - self.at);
+            self.at += step;
+            len -= step;
+        }
+        Ok(())
+    }
+
+    fn position(&self) -> usize {
+        self.before.saturating_add(self.at)
+    }
+
+    fn is_at_end(&mut self) -> Result<bool, RecordError> {
+        Ok(!self.fill()?)
     }
 }
 
@@ -125,12 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn endless_varints_and_lying_lengths_are_refused() {
+    fn endless_varints_are_refused() {
         assert_eq!(Reader::new(&[0xff; 20]).varint(), Err(RecordError::Varint));
         assert_eq!(Reader::new(&[0xff; 20]).varlong(), Err(RecordError::Varint));
         assert_eq!(Reader::new(&[0x80]).varint(), Err(RecordError::Truncated));
-        assert_eq!(Reader::new(&[3]).nullable(), Err(RecordError::Length(-2)));
-        assert_eq!(Reader::new(&[4, 0]).nullable(), Err(RecordError::Truncated));
-        assert_eq!(Reader::new(&[1]).nullable(), Ok(None));
     }
 }

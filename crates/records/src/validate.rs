@@ -5,12 +5,11 @@ use strom_types::{LeaderEpoch, Offset};
 
 use crate::assign::{body_of, write_header};
 use crate::attributes::TimestampType;
-use crate::compression::{Codec, Compression, compress};
+use crate::compression::{Codec, Compression, CompressionError, Compressor, Decompressor, WINDOW_BYTES};
 use crate::crc::{CrcError, crc_of, verify_crc};
 use crate::header::{BatchHeader, HEADER_LEN, HeaderError, LOG_OVERHEAD, NO_TIMESTAMP};
 use crate::invalid::InvalidBatch;
 use crate::policy::ProducePolicy;
-use crate::record::{MIN_RECORD_LEN, payload_of};
 use crate::walk::check_records;
 
 /// A batch that passed [`validate_produce`], in the form it will be stored in, without its place in the log yet.
@@ -64,9 +63,8 @@ impl ProduceBatch {
 }
 
 /// Checks the records that a produce request holds for one partition, in Kafka's order: structure, size, CRC, header
-/// rules, then the records themselves where a rule needs them (compacted topic, re-compression, a bound on old
-/// timestamps, a `max_timestamp` that cannot be true). Otherwise compressed records are not opened, unlike in Kafka:
-/// the timestamp window is then checked on the header's two timestamps.
+/// rules, then every record. Compressed ones are decompressed for that, a window at a time: a batch that some consumer
+/// could not read would stand in its way for ever.
 pub fn validate_produce(records: &Bytes, policy: &ProducePolicy) -> Result<ProduceBatch, InvalidBatch> {
     let header = single_batch(records)?;
     if header.base_offset != 0 {
@@ -81,29 +79,21 @@ pub fn validate_produce(records: &Bytes, policy: &ProducePolicy) -> Result<Produ
         },
     })?;
     let codec = check_codec(&header, policy)?;
-    check_count(&header, codec, policy)?;
+    check_count(&header)?;
     check_rights(&header, policy)?;
     check_producer(&header)?;
-    check_timestamps(&header, policy)?;
 
+    let body = body_of(records);
+    let checked = check_records(&header, &body, policy)?;
     let mut batch = ProduceBatch {
-        header,
+        header: header.with_max_timestamp(TimestampType::CreateTime, checked.max_timestamp),
         bytes: records.clone(),
     };
-    let target = policy.target_for(codec);
-    let untrue_max = header.max_timestamp < header.base_timestamp;
-    let old_refused = policy.timestamp_before_max_ms != i64::MAX;
-    let by_create_time = policy.timestamp_type == TimestampType::CreateTime;
-    let walk = policy.compacted || (by_create_time && (untrue_max || old_refused));
-    if walk || target.is_some() {
-        let payload = payload_of(&header, &body_of(records), policy.decompressed_bytes_max)?;
-        let max_timestamp = check_records(&header, &payload, policy)?;
-        batch.header = header.with_max_timestamp(TimestampType::CreateTime, max_timestamp);
-        if let Some(target) = target {
-            batch = recompressed(&batch.header, &payload, target)?;
-        }
+    if let Some(target) = policy.target_for(codec) {
+        let body = recompress(codec, &body, target, checked.size, policy)?;
+        batch = with_body(&batch.header, target.codec, &body)?;
     }
-    if !by_create_time {
+    if policy.timestamp_type == TimestampType::LogAppendTime {
         batch.header = batch
             .header
             .with_max_timestamp(TimestampType::LogAppendTime, policy.now.0);
@@ -165,21 +155,14 @@ fn check_codec(header: &BatchHeader, policy: &ProducePolicy) -> Result<Codec, In
     }
 }
 
-/// The count must agree with the offsets, and be one that the bytes could hold: it moves the log's end.
-fn check_count(header: &BatchHeader, codec: Codec, policy: &ProducePolicy) -> Result<(), InvalidBatch> {
+/// The count must agree with the offsets; whether it does with the records, their check will show.
+fn check_count(header: &BatchHeader) -> Result<(), InvalidBatch> {
     let (count, last_offset_delta) = (header.record_count, header.last_offset_delta);
     if count <= 0 || last_offset_delta != count - 1 {
         return Err(InvalidBatch::Count {
             count,
             last_offset_delta,
         });
-    }
-    let room = match codec {
-        Codec::None => header.body_len(),
-        _ => policy.decompressed_bytes_max,
-    };
-    if usize::try_from(count).is_ok_and(|count| count > room / MIN_RECORD_LEN) {
-        return Err(InvalidBatch::ImpossibleCount { count, bytes: room });
     }
     Ok(())
 }
@@ -219,46 +202,47 @@ fn check_producer(header: &BatchHeader) -> Result<(), InvalidBatch> {
     })
 }
 
-fn check_timestamps(header: &BatchHeader, policy: &ProducePolicy) -> Result<(), InvalidBatch> {
-    if policy.timestamp_type == TimestampType::LogAppendTime {
-        return Ok(());
-    }
-    for timestamp in [header.base_timestamp, header.max_timestamp] {
-        if !policy.accepts(timestamp) {
-            let (earliest, latest) = policy.window();
-            return Err(InvalidBatch::Timestamp {
-                timestamp,
-                earliest,
-                latest,
-            });
+/// The records in another codec, a window at a time.
+fn recompress(
+    from: Codec,
+    body: &[u8],
+    to: Compression,
+    size: usize,
+    policy: &ProducePolicy,
+) -> Result<Vec<u8>, InvalidBatch> {
+    let body_bytes_max = policy.max_message_bytes.saturating_sub(HEADER_LEN);
+    let recode = || -> Result<Vec<u8>, CompressionError> {
+        let mut stream = Decompressor::new(from, body, policy.decompressed_bytes_max)?;
+        let mut out = Compressor::new(to, size, body_bytes_max)?;
+        let mut window = [0; WINDOW_BYTES];
+        loop {
+            let read = stream.read(&mut window)?;
+            if read == 0 {
+                return out.finish();
+            }
+            out.write(window.get(..read).unwrap_or_default())?;
         }
-    }
-    Ok(())
+    };
+    recode().map_err(InvalidBatch::Recompression)
 }
 
-/// The batch with its records in another codec; deltas, counts and producer stay.
-fn recompressed(
-    header: &BatchHeader,
-    payload: &[u8],
-    target: Compression,
-) -> Result<ProduceBatch, InvalidBatch> {
-    let body = compress(target.codec, target.level, payload).map_err(InvalidBatch::Recompression)?;
+/// The batch with its records in another form; deltas, counts and producer stay.
+fn with_body(header: &BatchHeader, codec: Codec, body: &[u8]) -> Result<ProduceBatch, InvalidBatch> {
     let size = body.len().saturating_add(HEADER_LEN);
     let batch_length = i32::try_from(size.saturating_sub(LOG_OVERHEAD));
     let batch_length = batch_length.map_err(|_| InvalidBatch::TooLarge {
         size,
         max: usize::try_from(i32::MAX).unwrap_or(0),
     })?;
-    let attributes = header.attributes.with_codec(target.codec);
     let mut header = BatchHeader {
         batch_length,
-        attributes,
+        attributes: header.attributes.with_codec(codec),
         ..*header
     };
-    header.crc = crc_of(&header, &body);
+    header.crc = crc_of(&header, body);
     let mut bytes = BytesMut::with_capacity(size);
     bytes.extend_from_slice(&header.encode());
-    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(body);
     Ok(ProduceBatch {
         header,
         bytes: bytes.freeze(),

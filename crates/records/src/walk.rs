@@ -1,63 +1,110 @@
-//! The record-by-record check of a produced batch: keys, timestamps, offset deltas and structure, without allocation.
+//! A look at every record of a batch in order, in constant memory, and the leader's check of a produced one by it.
+
+use std::ops::ControlFlow;
 
 use crate::attributes::TimestampType;
+use crate::compression::{Codec, Decompressor};
 use crate::header::{BatchHeader, NO_TIMESTAMP};
 use crate::invalid::{InvalidBatch, RecordFault};
 use crate::policy::ProducePolicy;
-use crate::reader::Reader;
-use crate::record::{RawRecord, RecordError};
+use crate::reader::{Reader, Source, StreamReader};
+use crate::record::{RecordError, RecordLayout};
 
 /// How many refused records are named in the reply; clients fail the others of the batch along with them.
 const FAULTS_MAX: usize = 100;
 
-/// Checks every record of `payload` (decompressed) and returns the largest timestamp, -1 when no record has one.
+/// How a walk over all records ended: with their size, decompressed, or where `visit` broke it off.
+type Walked<B> = Result<ControlFlow<B, usize>, RecordError>;
+
+/// Shows `visit` every record of a batch, whose `body` may decompress to at most `max_bytes`, and makes sure that the
+/// records are as many as the header says and fill the body.
+pub(crate) fn walk<B>(
+    header: &BatchHeader,
+    body: &[u8],
+    max_bytes: usize,
+    visit: impl FnMut(&RecordLayout) -> ControlFlow<B>,
+) -> Walked<B> {
+    match header.codec()? {
+        // An empty batch, as compaction leaves it, has no compressed stream either.
+        codec if codec == Codec::None || header.record_count == 0 => {
+            walk_source(header, &mut Reader::new(body), visit)
+        }
+        codec => {
+            let stream = Decompressor::new(codec, body, max_bytes)?;
+            walk_source(header, &mut StreamReader::new(stream), visit)
+        }
+    }
+}
+
+fn walk_source<B>(
+    header: &BatchHeader,
+    source: &mut impl Source,
+    mut visit: impl FnMut(&RecordLayout) -> ControlFlow<B>,
+) -> Walked<B> {
+    for _ in 0..header.record_count {
+        if let ControlFlow::Break(found) = visit(&RecordLayout::read(source)?) {
+            return Ok(ControlFlow::Break(found));
+        }
+    }
+    if source.is_at_end()? {
+        Ok(ControlFlow::Continue(source.position()))
+    } else {
+        Err(RecordError::TrailingBytes)
+    }
+}
+
+/// What a check of all records has found out.
+pub(crate) struct Checked {
+    /// The largest timestamp, -1 when no record has one.
+    pub(crate) max_timestamp: i64,
+    /// Bytes of the records, decompressed.
+    pub(crate) size: usize,
+}
+
+/// Checks every record: structure, count, offset deltas, timestamps, and keys where the topic demands them.
 pub(crate) fn check_records(
     header: &BatchHeader,
-    payload: &[u8],
+    body: &[u8],
     policy: &ProducePolicy,
-) -> Result<i64, InvalidBatch> {
-    let mut reader = Reader::new(payload);
+) -> Result<Checked, InvalidBatch> {
     let mut max_timestamp = NO_TIMESTAMP;
     let mut faults = Vec::new();
     let mut bad_timestamp = false;
-    for index in 0..header.record_count {
-        let record = RawRecord::read(&mut reader)?;
-        if record.offset_delta != index {
-            return Err(InvalidBatch::OffsetDelta {
-                index,
+    let mut index = 0i32;
+    let by_create_time = policy.timestamp_type == TimestampType::CreateTime;
+    let walked = walk(header, body, policy.decompressed_bytes_max, |record| {
+        let at = index;
+        index = index.saturating_add(1);
+        if record.offset_delta != at {
+            return ControlFlow::Break(Some(InvalidBatch::OffsetDelta {
+                index: at,
                 delta: record.offset_delta,
-            });
+            }));
         }
         let timestamp = header.base_timestamp.wrapping_add(record.timestamp_delta);
         max_timestamp = max_timestamp.max(timestamp);
-        let (message, by_timestamp) = if policy.compacted && record.key.is_none() {
-            (
-                "Compacted topic cannot accept message without key.".to_owned(),
-                false,
-            )
-        } else if policy.timestamp_type == TimestampType::CreateTime && !policy.accepts(timestamp) {
-            (timestamp_message(timestamp, policy), true)
+        let message = if policy.compacted && record.key.is_none() {
+            "Compacted topic cannot accept message without key.".to_owned()
+        } else if by_create_time && !policy.accepts(timestamp) {
+            bad_timestamp = true;
+            timestamp_message(timestamp, policy)
         } else {
-            continue;
+            return ControlFlow::Continue(());
         };
-        bad_timestamp |= by_timestamp;
         faults.push(RecordFault {
-            batch_index: index,
+            batch_index: at,
             message,
         });
         if faults.len() == FAULTS_MAX {
-            break;
+            return ControlFlow::Break(None);
         }
-    }
-    if bad_timestamp {
-        return Err(InvalidBatch::RejectedForTimestamp(faults));
-    }
-    if !faults.is_empty() {
-        return Err(InvalidBatch::Rejected(faults));
-    }
-    match reader.remaining() {
-        0 => Ok(max_timestamp),
-        left => Err(RecordError::TrailingBytes(left).into()),
+        ControlFlow::Continue(())
+    })?;
+    match walked {
+        ControlFlow::Break(Some(invalid)) => Err(invalid),
+        _ if bad_timestamp => Err(InvalidBatch::RejectedForTimestamp(faults)),
+        ControlFlow::Continue(size) if faults.is_empty() => Ok(Checked { max_timestamp, size }),
+        _ => Err(InvalidBatch::Rejected(faults)),
     }
 }
 

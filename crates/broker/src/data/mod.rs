@@ -1,6 +1,7 @@
 //! The data path: produce and fetch streams from gateways, with record bytes spliced through.
 
 mod assembly;
+mod checks;
 mod fetch;
 mod lanes;
 mod produce;

@@ -1,9 +1,11 @@
-//! The produce stream: requests are appended in the order they arrive, and answered as they are acknowledged.
+//! The produce stream: what requests hold for a partition is appended in the order it arrives, and answered as it is
+//! acknowledged.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use strom_proto::convert::topic_id_partition;
 use strom_proto::splice::{Payload, Spliced, SplicedSender, SplicedStream};
 use strom_proto::v1::{
@@ -15,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::assembly::{Assembly, failed, refused};
+use super::checks::{Checks, Part, Ready};
 use super::lanes::LaneName;
 use crate::broker::Broker;
 use crate::partition::{Ack, Partition, ProduceError, ProduceTerms};
@@ -34,13 +37,15 @@ pub(super) async fn serve(
         Some(None) => return,
     };
     let mut stream = ProduceStream {
+        checks: Checks::new(broker.check_permits().clone()),
         broker,
         sender,
         open: VecDeque::new(),
     };
     let mut tick = interval(TIMEOUT_CHECK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    let mut ended = false;
+    while !(ended && stream.checks.is_empty()) {
         tokio::select! {
             biased;
             () = fence.cancelled() => {
@@ -48,16 +53,21 @@ pub(super) async fn serve(
                 return;
             }
             _ = tick.tick() => stream.expire(),
-            request = requests.next() => match request {
+            ready = stream.checks.next(), if !stream.checks.is_empty() => {
+                for ready in ready {
+                    stream.append(ready);
+                }
+            }
+            request = requests.next(), if !ended && stream.checks.has_room() => match request {
                 Some(Ok(request)) => {
                     stream.broker.wait_for_write_room().await;
-                    stream.append(request);
+                    stream.take(request);
                 }
                 Some(Err(error)) => {
                     warn!(%error, "a produce stream broke");
                     return;
                 }
-                None => return,
+                None => ended = true,
             },
         }
     }
@@ -66,12 +76,13 @@ pub(super) async fn serve(
 struct ProduceStream {
     broker: Broker,
     sender: SplicedSender<ProduceReplyHead>,
+    checks: Checks,
     /// Requests that are not answered yet, oldest first; some may be complete.
     open: VecDeque<Arc<Assembly>>,
 }
 
 impl ProduceStream {
-    fn append(&mut self, request: Spliced<ProduceHead>) {
+    fn take(&mut self, request: Spliced<ProduceHead>) {
         let Spliced { head, mut payload } = request;
         let timeout = Duration::from_millis(u64::from(head.timeout_ms));
         let deadline = self.broker.clock().mono() + timeout;
@@ -86,12 +97,25 @@ impl ProduceStream {
             .map_err(|_| ErrorCode::InvalidRequiredAcks)
             .and_then(Acks::try_from);
         for (place, part) in head.partitions.iter().enumerate() {
-            let ack = Ack {
-                sink: assembly.clone(),
-                place,
-            };
-            if let Err(reply) = self.append_part(part, &mut payload, acks, head.zstd_allowed, ack) {
-                assembly.set(place, *reply);
+            let terms = acks.map(|acks| ProduceTerms {
+                acks,
+                zstd_allowed: head.zstd_allowed,
+            });
+            let found = self.partition_of(part, &mut payload, terms);
+            match found {
+                Ok((partition, records, terms)) => {
+                    let part = Part {
+                        partition,
+                        records,
+                        terms,
+                        assembly: assembly.clone(),
+                        place,
+                    };
+                    if let Some(ready) = self.checks.begin(part) {
+                        self.append(ready);
+                    }
+                }
+                Err(code) => assembly.set(place, failed(code)),
             }
         }
         while self.open.front().is_some_and(|oldest| oldest.is_complete()) {
@@ -102,35 +126,35 @@ impl ProduceStream {
         }
     }
 
-    fn append_part(
+    /// Takes one partition's records off the payload.
+    fn partition_of(
         &self,
         part: &ProducePartition,
         payload: &mut Payload,
-        acks: Result<Acks, ErrorCode>,
-        zstd_allowed: bool,
-        ack: Ack,
-    ) -> Result<(), Box<ProducePartitionReply>> {
-        let refuse = |code| Box::new(failed(code));
+        terms: Result<ProduceTerms, ErrorCode>,
+    ) -> Result<(Arc<Partition>, Bytes, ProduceTerms), ErrorCode> {
         let length = usize::try_from(part.length).unwrap_or(usize::MAX);
         let records = payload
             .take_bytes(length)
-            .map_err(|_| refuse(ErrorCode::InvalidRequest))?;
-        let terms = ProduceTerms {
-            acks: acks.map_err(refuse)?,
-            zstd_allowed,
+            .map_err(|_| ErrorCode::InvalidRequest)?;
+        let terms = terms?;
+        let key =
+            topic_id_partition(&part.topic_id, part.partition).map_err(|_| ErrorCode::InvalidRequest)?;
+        let partition = self.broker.partitions().get(key);
+        let partition = partition.ok_or(ErrorCode::NotLeaderOrFollower)?;
+        Ok((partition, records, terms))
+    }
+
+    fn append(&self, (part, checked): Ready) {
+        let ack = Ack {
+            sink: part.assembly.clone(),
+            place: part.place,
         };
-        let key = topic_id_partition(&part.topic_id, part.partition)
-            .map_err(|_| refuse(ErrorCode::InvalidRequest))?;
-        let partition = self
-            .broker
-            .partitions()
-            .get(key)
-            .ok_or_else(|| refuse(ErrorCode::NotLeaderOrFollower))?;
-        let refused = partition.produce(&records, terms, ack);
-        refused.map_err(|error| {
+        let appended = checked.and_then(|batch| part.partition.append_produced(batch, ack));
+        if let Err(error) = appended {
             self.broker.metrics().produce_refused(error.code());
-            Box::new(explain(&partition, &error))
-        })
+            part.assembly.set(part.place, explain(&part.partition, &error));
+        }
     }
 
     fn expire(&mut self) {

@@ -20,7 +20,7 @@ use strom_replication::{Event, FetchAnswer, FetchBounds, Moment, Replica, Replic
 use strom_runtime::Clock;
 use strom_types::{ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
 
-pub(crate) use produce::{ProduceError, ProduceTerms};
+pub(crate) use produce::{CheckedBatch, ProduceError, ProduceTerms};
 pub(crate) use read::{ReadPart, ReadTerms};
 pub(crate) use replicate::{Marks, Pushable};
 pub(crate) use waiters::{Ack, AckSink, Acknowledged, Wake};

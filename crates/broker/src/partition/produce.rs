@@ -1,13 +1,21 @@
-//! Produce: validation outside the lock, admission and append under it, the acknowledgement when it is due.
+//! Produce: the check outside the lock, admission and append under it, the acknowledgement when it is due.
 
 use bytes::Bytes;
 use strom_config::{Compression as ConfigCompression, TimestampType, TopicConfig};
 use strom_log::{AppendInfo, LeaderAppend};
-use strom_records::{Codec, Compression, InvalidBatch, ProducePolicy, validate_produce};
+use strom_records::{
+    BatchHeader, Codec, Compression, CompressionError, InvalidBatch, MAX_DECOMPRESSED_BYTES, ProducePolicy,
+    RecordError, validate_produce,
+};
 use strom_replication::{AckWait, Acks, AcksState, Event};
-use strom_types::{ErrorCode, LeaderEpoch, Offset, WallMs};
+use strom_types::{ErrorCode, LeaderEpoch, Offset, WallMs, is_internal_topic};
 
 use super::{Ack, Partition};
+
+/// A batch of at most this size is checked in a millisecond or two, if it is not compressed.
+const SHORT_BATCH_BYTES: usize = 2 << 20;
+/// A compressed batch is, if it is no larger than this, nor what comes out of it.
+const SHORT_COMPRESSED_BYTES: usize = 64 << 10;
 
 /// What a produce request says of all its partitions.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +24,65 @@ pub(crate) struct ProduceTerms {
     pub zstd_allowed: bool,
 }
 
+/// A batch of a client that may be appended.
+pub(crate) struct CheckedBatch {
+    records: Bytes,
+    terms: Appending,
+}
+
 impl Partition {
-    /// Appends one batch; `ack` is completed when its terms are met. `Err` = refused before anything was written, with
-    /// `ack` untouched.
-    pub(crate) fn produce(&self, records: &Bytes, terms: ProduceTerms, ack: Ack) -> Result<(), ProduceError> {
-        let now = self.shared.clock().wall();
+    /// Checks a batch of a client, as [`check_produced`](Self::check_produced), unless that would take long.
+    pub(crate) fn check_if_short(
+        &self,
+        records: &Bytes,
+        terms: ProduceTerms,
+    ) -> Option<Result<CheckedBatch, ProduceError>> {
         let config = self.config();
-        let batch = validate_produce(records, &policy(&config, terms, now))?;
+        let compressed = BatchHeader::parse(records).is_ok_and(|header| header.codec() != Ok(Codec::None));
+        let short_bytes = if compressed {
+            SHORT_COMPRESSED_BYTES
+        } else {
+            SHORT_BATCH_BYTES
+        };
+        if records.len() > short_bytes || config.compression != ConfigCompression::Producer {
+            return None;
+        }
+        match self.check_capped(records, terms, &config, SHORT_COMPRESSED_BYTES) {
+            Err(ProduceError::Invalid(InvalidBatch::Records(RecordError::Compression(
+                CompressionError::TooLarge { .. },
+            )))) => None,
+            checked => Some(checked),
+        }
+    }
+
+    /// Checks a batch of a client, and re-compresses it if the topic wants that: up to a second's work.
+    pub(crate) fn check_produced(
+        &self,
+        records: &Bytes,
+        terms: ProduceTerms,
+    ) -> Result<CheckedBatch, ProduceError> {
+        let config = self.config();
+        let cap = MAX_DECOMPRESSED_BYTES.max(size(config.max_message_bytes));
+        self.check_capped(records, terms, &config, cap)
+    }
+
+    fn check_capped(
+        &self,
+        records: &Bytes,
+        terms: ProduceTerms,
+        config: &TopicConfig,
+        decompressed_bytes_max: usize,
+    ) -> Result<CheckedBatch, ProduceError> {
+        if is_internal_topic(&self.topic) {
+            // Coordinators write these; what a client wrote would be taken for theirs.
+            return Err(ErrorCode::InvalidTopicException.into());
+        }
+        let now = self.shared.clock().wall();
+        let policy = ProducePolicy {
+            decompressed_bytes_max,
+            ..policy(config, terms, now)
+        };
+        let batch = validate_produce(records, &policy)?;
         let log_append_time = config.timestamp_type == TimestampType::LogAppendTime;
         // The log stamps the append time itself, beside the offset, without touching the records.
         let records = match config.compression {
@@ -35,7 +95,13 @@ impl Partition {
             now,
             log_append_time,
         };
-        self.append(records, terms, ack)?;
+        Ok(CheckedBatch { records, terms })
+    }
+
+    /// Appends a checked batch; `ack` is completed when its terms are met. `Err` = refused before anything was written,
+    /// with `ack` untouched.
+    pub(crate) fn append_produced(&self, batch: CheckedBatch, ack: Ack) -> Result<(), ProduceError> {
+        self.append(batch.records, batch.terms, ack)?;
         Ok(())
     }
 
@@ -141,8 +207,11 @@ fn records_len(base: i64, last: i64) -> u64 {
     u64::try_from(last - base + 1).unwrap_or(0)
 }
 
+fn size(bytes: i64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 fn policy(config: &TopicConfig, terms: ProduceTerms, now: WallMs) -> ProducePolicy {
-    let size = |bytes: i64| usize::try_from(bytes).unwrap_or(usize::MAX);
     ProducePolicy {
         max_message_bytes: size(config.max_message_bytes),
         segment_bytes: size(config.segment_bytes),

@@ -14,7 +14,7 @@ use strom_metadata::Image;
 use strom_proto::convert::{error_code, topic_id_bytes};
 use strom_proto::splice::Payload;
 use strom_proto::v1::{ProduceHead, ProducePartition, ProducePartitionReply};
-use strom_types::{BrokerId, ErrorCode, TopicId, TopicIdPartition};
+use strom_types::{BrokerId, ErrorCode, TopicId, TopicIdPartition, is_internal_topic};
 use tokio::time::timeout;
 
 use super::call::decode;
@@ -96,6 +96,8 @@ async fn submit(call: &Call, request: ProduceRequest) -> Pending {
             };
             let place = match (refused, found) {
                 (Some(code), _) | (None, Err(code)) => Err(code),
+                // Coordinators write these; what a client wrote would be taken for theirs.
+                (None, Ok(topic)) if is_internal_topic(&topic.name) => Err(ErrorCode::InvalidTopicException),
                 (None, Ok(topic)) => place(call, &image, TopicIdPartition::new(topic.id, data.index)),
             };
             match (place, data.records) {

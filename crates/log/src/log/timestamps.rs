@@ -1,7 +1,7 @@
 //! ListOffsets by time: the first record at or after a timestamp, and the one with the largest.
 
 use bytes::Bytes;
-use strom_records::{Batch, BatchIter, MAX_DECOMPRESSED_BYTES, find_timestamp, offset_of_max_timestamp};
+use strom_records::{Batch, BatchIter, find_timestamp, offset_of_max_timestamp};
 use strom_types::Offset;
 
 use super::{Log, LogState, Phase};
@@ -25,7 +25,7 @@ impl Log {
         };
         from = from.max(log_start);
         self.find_batch(from, bound, |batch| {
-            let found = find_timestamp(batch, timestamp, log_start, MAX_DECOMPRESSED_BYTES);
+            let found = find_timestamp(batch, timestamp, log_start);
             found.map(|found| {
                 found
                     .filter(|(offset, _)| *offset < bound)
@@ -55,7 +55,7 @@ impl Log {
                 .map(|target| (target, batch.header.base_offset)))
         })?;
         let Some(best) = best else { return Ok(None) };
-        let offset = offset_of_max_timestamp(&best, MAX_DECOMPRESSED_BYTES)
+        let offset = offset_of_max_timestamp(&best)
             .map_err(|error| self.corrupt(best.header.base_offset, error.to_string()))?;
         Ok(Some((
             best.header.max_timestamp,

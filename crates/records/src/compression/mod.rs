@@ -1,17 +1,18 @@
 //! The four codecs, by Kafka's ids and framings; decompression is capped by what it puts out.
 
+mod encode;
 mod snappy;
+mod stream;
 
 use std::fmt;
-use std::io::{self, Read, Write};
 
 use thiserror::Error;
 
-/// The largest zstd window accepted, as zstd's own decoder: 128 MiB, which its highest levels ask for. The window is
-/// mapped, not touched, beyond what is really put out, so the output cap bounds the memory.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-/// First bytes of an LZ4 frame; Kafka reads no legacy or skippable ones (KIP-57).
-const LZ4_MAGIC: [u8; 4] = 0x184d_2204u32.to_le_bytes();
+pub(crate) use encode::Compressor;
+pub(crate) use stream::Decompressor;
+
+/// Bytes that are decompressed at a time.
+pub(crate) const WINDOW_BYTES: usize = 16 << 10;
 
 /// A codec id that Kafka does not have (5 to 7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -105,78 +106,24 @@ pub enum CompressionError {
 /// Compresses records as Kafka's Java client does: gzip; snappy in xerial blocks; an LZ4 frame of independent 64 KiB
 /// blocks; zstd. Levels: gzip 1 to 9, zstd as the library's; others and -1 mean the default. LZ4 has one level here.
 pub fn compress(codec: Codec, level: Option<i32>, data: &[u8]) -> Result<Vec<u8>, CompressionError> {
-    let failed = |error: &dyn fmt::Display| CompressionError::Compress {
-        codec,
-        reason: error.to_string(),
-    };
-    match codec {
-        Codec::None => Ok(data.to_vec()),
-        Codec::Gzip => gzip(level, data).map_err(|error| failed(&error)),
-        Codec::Snappy => snappy::compress(data),
-        Codec::Lz4 => lz4(data).map_err(|error| failed(&error)),
-        Codec::Zstd => {
-            let range = zstd::compression_level_range();
-            let level = level.map_or(zstd::DEFAULT_COMPRESSION_LEVEL, |level| {
-                level.clamp(*range.start(), *range.end())
-            });
-            zstd::bulk::compress(data, level).map_err(|error| failed(&error))
-        }
-    }
-}
-
-fn gzip(level: Option<i32>, data: &[u8]) -> io::Result<Vec<u8>> {
-    let level = level
-        .and_then(|level| u32::try_from(level).ok())
-        .filter(|level| (1..=9).contains(level));
-    let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(data.len() / 4), level);
-    encoder.write_all(data)?;
-    encoder.finish()
-}
-
-fn lz4(data: &[u8]) -> io::Result<Vec<u8>> {
-    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
-    let info = FrameInfo::new()
-        .block_size(BlockSize::Max64KB)
-        .block_mode(BlockMode::Independent);
-    let mut encoder = FrameEncoder::with_frame_info(info, Vec::with_capacity(data.len() / 2));
-    encoder.write_all(data)?;
-    encoder.finish().map_err(io::Error::from)
+    let mut compressor = Compressor::new(Compression { codec, level }, data.len(), usize::MAX)?;
+    compressor.write(data)?;
+    compressor.finish()
 }
 
 /// Decompresses records into at most `max_bytes`. Memory beyond the output is bounded by the codec (some MiB at most);
-/// nothing is allocated because the data claims a length.
+/// nothing is allocated because the data claims a length. Where not all is wanted at once, `Decompressor` takes less.
 pub fn decompress(codec: Codec, data: &[u8], max_bytes: usize) -> Result<Vec<u8>, CompressionError> {
-    match codec {
-        Codec::None if data.len() > max_bytes => Err(CompressionError::TooLarge { max_bytes }),
-        Codec::None => Ok(data.to_vec()),
-        Codec::Gzip => read_capped(codec, flate2::bufread::MultiGzDecoder::new(data), max_bytes),
-        Codec::Snappy => snappy::decompress(data, max_bytes),
-        Codec::Lz4 if !data.starts_with(&LZ4_MAGIC) => Err(corrupt(codec, "not an LZ4 frame")),
-        // Reads one frame, as Kafka does.
-        Codec::Lz4 => read_capped(codec, lz4_flex::frame::FrameDecoder::new(data), max_bytes),
-        Codec::Zstd => {
-            let mut decoder =
-                zstd::stream::read::Decoder::with_buffer(data).map_err(|error| corrupt(codec, error))?;
-            decoder
-                .window_log_max(ZSTD_WINDOW_LOG_MAX)
-                .map_err(|error| corrupt(codec, error))?;
-            read_capped(codec, decoder, max_bytes)
-        }
-    }
-}
-
-fn read_capped(codec: Codec, reader: impl Read, max_bytes: usize) -> Result<Vec<u8>, CompressionError> {
-    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    let mut stream = Decompressor::new(codec, data, max_bytes)?;
     let mut out = Vec::new();
-    reader
-        .take(limit)
-        .read_to_end(&mut out)
-        .map_err(|error| corrupt(codec, error))?;
-    if out.len() > max_bytes {
-        return Err(CompressionError::TooLarge { max_bytes });
+    let mut window = [0; WINDOW_BYTES];
+    loop {
+        let read = stream.read(&mut window)?;
+        if read == 0 {
+            return Ok(out);
+        }
+        out.extend_from_slice(window.get(..read).unwrap_or_default());
     }
-    Ok(out)
 }
 
 fn corrupt(codec: Codec, reason: impl fmt::Display) -> CompressionError {

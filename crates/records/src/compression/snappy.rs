@@ -1,5 +1,7 @@
 //! Snappy as Kafka carries it: xerial's block stream from Java, one raw block from most other clients.
 
+use std::io::{self, Read, Write};
+
 use super::{Codec, CompressionError, corrupt};
 use crate::reader::Reader;
 use crate::record::RecordError;
@@ -12,70 +14,130 @@ const BLOCK_LEN: usize = 32 << 10;
 /// A 3-byte copy gives 64 bytes and nothing in the format gives more: a block that claims a higher ratio is lying.
 const RATIO_MAX: usize = 22;
 
-pub(super) fn compress(data: &[u8]) -> Result<Vec<u8>, CompressionError> {
-    let codec = Codec::Snappy;
-    let mut encoder = snap::raw::Encoder::new();
-    let mut out = Vec::with_capacity(data.len() / 2);
-    out.extend_from_slice(&XERIAL_HEADER);
-    for block in data.chunks(BLOCK_LEN) {
-        let block = encoder
-            .compress_vec(block)
-            .map_err(|error| CompressionError::Compress {
-                codec,
-                reason: error.to_string(),
-            })?;
-        let len = u32::try_from(block.len()).map_err(|_| CompressionError::Compress {
-            codec,
-            reason: "block too large".to_owned(),
-        })?;
-        out.extend_from_slice(&len.to_be_bytes());
-        out.extend_from_slice(&block);
-    }
-    Ok(out)
+/// Writes a xerial stream.
+pub(super) struct SnappyWriter<W> {
+    out: W,
+    block: Vec<u8>,
+    encoder: snap::raw::Encoder,
 }
 
-pub(super) fn decompress(data: &[u8], max_bytes: usize) -> Result<Vec<u8>, CompressionError> {
-    let mut out = Vec::new();
-    let magic = XERIAL_HEADER.split_at(XERIAL_MAGIC_LEN).0;
-    if !data.starts_with(magic) {
-        block_into(&mut out, data, max_bytes)?;
-        return Ok(out);
+impl<W: Write> SnappyWriter<W> {
+    pub(super) fn new(mut out: W) -> io::Result<Self> {
+        out.write_all(&XERIAL_HEADER)?;
+        Ok(SnappyWriter {
+            out,
+            block: Vec::with_capacity(BLOCK_LEN),
+            encoder: snap::raw::Encoder::new(),
+        })
     }
-    let cut = |_: RecordError| corrupt(Codec::Snappy, "xerial stream is cut");
-    let mut reader = Reader::new(data);
-    while reader.remaining() > 0 {
-        // Streams may be concatenated, each with its own header, whose versions are not needed.
-        if reader.rest().starts_with(magic) {
-            reader.take(XERIAL_HEADER.len()).map_err(cut)?;
-            continue;
+
+    pub(super) fn finish(mut self) -> io::Result<W> {
+        self.flush()?;
+        Ok(self.out)
+    }
+}
+
+impl<W: Write> Write for SnappyWriter<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let room = BLOCK_LEN.saturating_sub(self.block.len());
+        let data = data.get(..room).unwrap_or(data);
+        self.block.extend_from_slice(data);
+        if self.block.len() == BLOCK_LEN {
+            self.flush()?;
         }
-        let len = reader
-            .take(4)
-            .map_err(cut)?
-            .first_chunk()
-            .map_or(0, |len| u32::from_be_bytes(*len));
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        block_into(&mut out, reader.take(len).map_err(cut)?, max_bytes)?;
+        Ok(data.len())
     }
-    Ok(out)
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let block = self.encoder.compress_vec(&self.block)?;
+        self.block.clear();
+        let len = u32::try_from(block.len()).map_err(io::Error::other)?;
+        self.out.write_all(&len.to_be_bytes())?;
+        self.out.write_all(&block)
+    }
 }
 
-/// Appends one decompressed block; its claimed length is believed only within the cap and the format's best ratio.
-fn block_into(out: &mut Vec<u8>, block: &[u8], max_bytes: usize) -> Result<(), CompressionError> {
-    let failed = |error: snap::Error| corrupt(Codec::Snappy, error);
-    let claimed = snap::raw::decompress_len(block).map_err(failed)?;
-    let start = out.len();
-    let end = start.saturating_add(claimed);
-    if end > max_bytes {
-        return Err(CompressionError::TooLarge { max_bytes });
+/// Reads either form, block by block.
+pub(super) struct SnappyReader<'a> {
+    input: Reader<'a>,
+    xerial: bool,
+    /// The block that is being read, and how far.
+    block: Vec<u8>,
+    at: usize,
+    block_bytes_max: usize,
+}
+
+impl<'a> SnappyReader<'a> {
+    pub(super) fn new(data: &'a [u8], block_bytes_max: usize) -> Result<Self, CompressionError> {
+        let (magic, versions) = XERIAL_HEADER.split_at(XERIAL_MAGIC_LEN);
+        let mut input = Reader::new(data);
+        let xerial = data.starts_with(magic);
+        if xerial {
+            let header = input.take(XERIAL_HEADER.len());
+            let header = header.map_err(|_| corrupt(Codec::Snappy, "xerial stream is cut"))?;
+            // There was never another version; Java refuses 0, others read no further than the magic.
+            if !header.ends_with(versions) {
+                return Err(corrupt(Codec::Snappy, "unknown version of xerial stream"));
+            }
+        }
+        Ok(SnappyReader {
+            input,
+            xerial,
+            block: Vec::new(),
+            at: 0,
+            block_bytes_max,
+        })
     }
-    if claimed > block.len().saturating_mul(RATIO_MAX) {
-        return Err(corrupt(Codec::Snappy, "claimed length is impossible"));
+
+    pub(super) fn rest(&self) -> &[u8] {
+        self.input.rest()
     }
-    out.resize(end, 0);
-    let room = out.get_mut(start..).unwrap_or_default();
-    snap::raw::Decoder::new()
-        .decompress(block, room)
-        .map_err(failed)?;
-    Ok(())
+
+    fn next_block(&mut self) -> io::Result<()> {
+        let len = if self.xerial {
+            let len = self.input.take(4).map_err(cut)?.first_chunk();
+            len.map_or(0, |len| u32::from_be_bytes(*len))
+                .try_into()
+                .map_err(io::Error::other)?
+        } else {
+            self.input.remaining()
+        };
+        let block = self.input.take(len).map_err(cut)?;
+        let claimed = snap::raw::decompress_len(block)?;
+        if claimed > self.block_bytes_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if claimed > block.len().saturating_mul(RATIO_MAX) {
+            return Err(io::Error::other("claimed length is impossible"));
+        }
+        self.at = 0;
+        if claimed > self.block.capacity() {
+            // The old one goes first, so that the two never lie side by side.
+            self.block = Vec::new();
+            self.block = vec![0; claimed];
+        } else {
+            self.block.resize(claimed, 0);
+        }
+        snap::raw::Decoder::new().decompress(block, &mut self.block)?;
+        Ok(())
+    }
+}
+
+impl Read for SnappyReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at >= self.block.len() && self.input.remaining() > 0 {
+            self.next_block()?;
+        }
+        let mut rest = self.block.get(self.at..).unwrap_or_default();
+        let read = rest.read(out)?;
+        self.at = self.at.saturating_add(read);
+        Ok(read)
+    }
+}
+
+fn cut(_: RecordError) -> io::Error {
+    io::Error::other("xerial stream is cut")
 }

@@ -9,13 +9,15 @@ use strom_cluster::raw::Raw;
 use strom_cluster::requests::*;
 use strom_cluster::{PATIENCE, librdkafka, until};
 use strom_kafka_codec::messages::{MetadataRequest, ProduceResponse};
-use strom_records::{BatchIter, Codec, TimestampType};
+use strom_records::{BatchBuilder, BatchIter, Codec, Compression, TimestampType};
 use strom_testkit::{Cluster, Member, Wiring};
+use strom_types::{ProducerEpoch, ProducerId};
 
 in_both_wirings!(
     records_of_every_codec_are_read_back,
     sequences_are_checked_also_after_a_crash,
     replies_keep_the_order_of_pipelined_requests,
+    batches_are_appended_in_order_however_long_their_check_takes,
 );
 
 async fn records_of_every_codec_are_read_back(wiring: Wiring) {
@@ -157,6 +159,48 @@ async fn replies_keep_the_order_of_pipelined_requests(wiring: Wiring) {
         .receive::<strom_kafka_codec::messages::MetadataResponse>(METADATA)
         .await;
     assert_eq!(answered, last);
+}
+
+async fn batches_are_appended_in_order_however_long_their_check_takes(wiring: Wiring) {
+    let cluster = Cluster::builder().wiring(wiring).start().await;
+    let mut raw = Raw::connect(&cluster.bootstrap()).await;
+    create_topic(&mut raw, "mixed", 2, &[]).await;
+    let (id, epoch) = init_producer_id(&mut raw).await;
+    let codecs = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+    // 5 MiB that are small on the wire take a while, 200 KiB less, and a few bytes are checked at once.
+    let values = [5 << 20, 200 << 10, 5].map(|len| "v".repeat(len));
+    let batch = |n: i32| {
+        let turn = usize::try_from(n).unwrap();
+        let builder = BatchBuilder::new()
+            .producer(ProducerId(id), ProducerEpoch(epoch), n)
+            .compression(Compression::of(codecs[turn % codecs.len()]));
+        fill(builder, &[&values[turn % values.len()]])
+    };
+    let mut sent = Vec::new();
+    for n in 0..30 {
+        for partition in [0, 1] {
+            let request = produce_request("mixed", partition, batch(n), -1);
+            sent.push((n, raw.send(PRODUCE, &request).await));
+        }
+    }
+    for (n, sent) in sent {
+        let (answered, reply) = raw.receive::<ProduceResponse>(PRODUCE).await;
+        let reply = &reply.responses[0].partition_responses[0];
+        assert_eq!((answered, reply.error_code), (sent, NONE), "batch {n}: {reply:?}");
+        assert_eq!(reply.base_offset, i64::from(n));
+    }
+}
+
+#[tokio::test]
+async fn clients_cannot_write_internal_topics() {
+    let cluster = Cluster::builder().start().await;
+    let mut raw = Raw::connect(&cluster.bootstrap()).await;
+    create_topic(&mut raw, "__consumer_offsets", 1, &[]).await;
+    let refused = produce(&mut raw, "__consumer_offsets", 0, batch(&["forged"])).await;
+    assert_eq!(
+        (refused.error_code, refused.base_offset),
+        (INVALID_TOPIC_EXCEPTION, -1)
+    );
 }
 
 #[tokio::test]

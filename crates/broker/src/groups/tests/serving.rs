@@ -175,3 +175,26 @@ async fn requests_that_come_together_share_batches() {
     let batches = BatchIter::new(chunk.records).count();
     assert!(batches < 10, "{batches} batches for 50 commits at once");
 }
+
+#[tokio::test]
+async fn a_client_cannot_forge_the_coordinators_records() {
+    let (node, _disk) = Node::in_memory();
+    node.loaded().await;
+    let client = Client::new(&node.groups, "g");
+    client.settle(SESSION_MS).await;
+    let partition = node.partition();
+    // What a coordinator writes is a good batch; only who sends it is wrong.
+    let records = partition.log().read(0, 1 << 20, 1, true).unwrap().records;
+    let forged = BatchIter::new(records).next().unwrap().unwrap().bytes;
+    let terms = crate::partition::ProduceTerms {
+        acks: strom_replication::Acks::Leader,
+        zstd_allowed: true,
+    };
+    for checked in [
+        partition.check_produced(&forged, terms),
+        partition.check_if_short(&forged, terms).unwrap(),
+    ] {
+        let refused = checked.err().unwrap();
+        assert_eq!(refused.code(), ErrorCode::InvalidTopicException);
+    }
+}

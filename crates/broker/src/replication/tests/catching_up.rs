@@ -127,9 +127,8 @@ async fn a_log_that_begins_inside_of_a_batch_is_followed() {
             acks: Acks::Leader,
             zstd_allowed: true,
         };
-        leader
-            .produce(&batch(&[b"a", b"b", b"c", b"d"]), terms, ack)
-            .unwrap();
+        let checked = leader.check_produced(&batch(&[b"a", b"b", b"c", b"d"]), terms);
+        leader.append_produced(checked.unwrap(), ack).unwrap();
     }
     eventually(
         || format!("committed without broker 3: {}", leader.high_watermark()),

@@ -47,7 +47,8 @@ impl Writer {
             sink: self.sink.clone(),
             place,
         };
-        let appended = leader.produce(&batch(&[value]), terms, ack);
+        let checked = leader.check_produced(&batch(&[value]), terms);
+        let appended = checked.and_then(|batch| leader.append_produced(batch, ack));
         appended.map(|()| place).map_err(|e| e.code())
     }
 
