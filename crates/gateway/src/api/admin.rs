@@ -11,8 +11,7 @@ use strom_types::{ErrorCode, MetadataOffset};
 use tokio::time::{Instant, timeout};
 
 use super::Call;
-use super::nodes::text;
-use crate::codes::{client_code, kafka};
+use crate::codes::{client_code, error_text, kafka};
 
 /// For requests without a time-out of their own.
 pub(super) const ADMIN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,7 +51,7 @@ impl Verdict {
     pub(super) fn refused(error: ErrorCode, message: impl Into<String>) -> Self {
         Verdict {
             error,
-            message: Some(ByteStr::from(message.into())),
+            message: Some(error_text(message)),
         }
     }
 
@@ -69,7 +68,7 @@ impl Verdict {
             },
             Some(error) => Verdict {
                 error: client_code(error_code(error.code)),
-                message: (!error.message.is_empty()).then(|| text(&error.message)),
+                message: (!error.message.is_empty()).then(|| error_text(error.message.as_str())),
             },
         }
     }

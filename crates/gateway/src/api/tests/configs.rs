@@ -215,6 +215,21 @@ async fn alterations_are_checked() {
     assert_eq!(only(&result).1, 5, "only checked");
 }
 
+/// The refusal repeats the value, and must still fit into the reply's string.
+#[tokio::test]
+async fn a_refused_value_of_any_length_is_answered() {
+    let cluster = Cluster::with_topics().await;
+    let value = "ß".repeat(16_383);
+    let request = set(2, "orders", &[("retention.ms", 0, Some(&value))]);
+    for version in [0, 1] {
+        let response = cluster.ask(version, &request).await;
+        let refused = &response.responses[0];
+        let text = refused.error_message.as_deref().unwrap();
+        assert_eq!(refused.error_code, 40);
+        assert!(text.contains("for configuration retention.ms"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn plain_alterations_replace_everything() {
     let cluster = Cluster::with_topics().await;
