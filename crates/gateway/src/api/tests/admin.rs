@@ -302,6 +302,9 @@ async fn a_broker_that_is_gone_is_forgotten() {
             .all(|broker| broker.id.get() != 3)
     );
     assert_eq!(cluster.ask(0, &forget(9)).await.error_code, 102);
+    let living = cluster.ask(0, &forget(1)).await;
+    assert_eq!(living.error_code, 42);
+    assert!(living.error_message.as_deref().unwrap().contains("alive"));
 }
 
 #[tokio::test]
