@@ -5,7 +5,8 @@ use std::sync::Arc;
 use strom_client::{ControllerClient, MetadataCache};
 use strom_log::LogDir;
 use strom_runtime::Clock;
-use strom_types::{BrokerEpoch, BrokerId};
+use strom_types::{BrokerEpoch, BrokerId, MetadataOffset};
+use tokio::sync::watch;
 
 use crate::config::BrokerConfig;
 use crate::data::Lanes;
@@ -30,6 +31,7 @@ struct Inner {
     shared: Arc<Shared>,
     partitions: Arc<Partitions>,
     metadata: MetadataCache,
+    applied: watch::Sender<MetadataOffset>,
     lanes: Lanes,
     producer_ids: ProducerIds,
     write_room: WriteRoom,
@@ -68,6 +70,7 @@ impl Broker {
             shared: parts.shared,
             partitions: parts.partitions,
             metadata: parts.metadata,
+            applied: watch::Sender::new(MetadataOffset(0)),
             lanes: Lanes::default(),
             producer_ids,
             write_room: parts.write_room,
@@ -106,12 +109,17 @@ impl Broker {
         &self.inner.dir
     }
 
-    pub(crate) fn partitions(&self) -> &Partitions {
+    pub(crate) fn partitions(&self) -> &Arc<Partitions> {
         &self.inner.partitions
     }
 
     pub(crate) fn metadata(&self) -> &MetadataCache {
         &self.inner.metadata
+    }
+
+    /// The index that the partitions have been brought to.
+    pub(crate) fn applied(&self) -> &watch::Sender<MetadataOffset> {
+        &self.inner.applied
     }
 
     pub(crate) fn lanes(&self) -> &Lanes {
