@@ -341,6 +341,28 @@ async fn the_quorum_in_kafkas_words() {
     assert_eq!(other.topics[0].partitions[0].error_code, 3);
 }
 
+/// Else the first acks=0 records of a new topic meet a broker that does not know it yet, and are lost.
+#[tokio::test]
+async fn what_is_told_as_created_is_known_to_its_leader() {
+    let cluster = Cluster::with_topics().await;
+    let asked = |cluster: &Cluster| -> usize {
+        let calls = cluster.brokers.iter().flat_map(|broker| broker.take_calls());
+        calls.filter(|call| *call == "await_metadata").count()
+    };
+    assert_eq!(created(&cluster.ask(7, &create(&["new"])).await), [("new", 0)]);
+    assert_eq!(asked(&cluster), 2, "each of its leaders");
+    cluster.script_brokers(|script| script.status = Some(tonic::Status::unavailable("stuck")));
+    assert_eq!(
+        created(&cluster.ask(7, &create(&["other"])).await),
+        [("other", 0)]
+    );
+    let mut check = create(&["only-checked"]);
+    check.validate_only = true;
+    asked(&cluster);
+    assert_eq!(created(&cluster.ask(7, &check).await), [("only-checked", 0)]);
+    assert_eq!(asked(&cluster), 0);
+}
+
 #[tokio::test]
 async fn no_timeout_is_waited_for_long() {
     let cluster = Cluster::with_topics().await;
