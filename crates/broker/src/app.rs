@@ -14,7 +14,7 @@ use strom_proto::v1::broker_control_server::BrokerControlServer;
 use strom_proto::v1::group_coordinator_server::GroupCoordinatorServer;
 use strom_replication::Event;
 use strom_runtime::{Clock, Health, OnFailure, Shutdown, TaskGroup};
-use strom_types::{BrokerEpoch, MetadataOffset};
+use strom_types::BrokerEpoch;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use tonic::service::Routes;
@@ -175,14 +175,13 @@ impl App {
             partitions,
             replication,
         } = self;
-        let (applied, applied_rx) = watch::channel(MetadataOffset(0));
         let (standing, standing_rx) = watch::channel(Standing::default());
         let (want_shutdown, want_shutdown_rx) = watch::channel(false);
         let (isr_changes, isr_receiver) = mpsc::unbounded_channel();
         let heartbeat = Heartbeat {
             broker: broker.clone(),
             controller: controller.clone(),
-            applied: applied_rx,
+            applied: broker.applied().subscribe(),
             want_shutdown: want_shutdown_rx,
             standing,
         };
@@ -195,9 +194,8 @@ impl App {
         let failure = Shutdown::new();
         let tasks = TaskGroup::detached(COMPONENT, failure.clone());
         spawn(&tasks, "metadata watch", |stop| watcher.run(stop));
-        let (hosted, metadata) = (partitions.clone(), broker.metadata().clone());
         spawn(&tasks, "metadata changes", |stop| {
-            apply_metadata(hosted, metadata, changes, applied, stop)
+            apply_metadata(broker.clone(), changes, stop)
         });
         spawn(&tasks, "partition notes", |stop| {
             take_notes(broker.clone(), notes, isr_changes, stop)

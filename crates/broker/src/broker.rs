@@ -6,8 +6,8 @@ use std::thread::available_parallelism;
 use strom_client::{ControllerClient, MetadataCache};
 use strom_log::LogDir;
 use strom_runtime::Clock;
-use strom_types::{BrokerEpoch, BrokerId};
-use tokio::sync::Semaphore;
+use strom_types::{BrokerEpoch, BrokerId, MetadataOffset};
+use tokio::sync::{Semaphore, watch};
 
 use crate::config::BrokerConfig;
 use crate::data::Lanes;
@@ -32,6 +32,7 @@ struct Inner {
     shared: Arc<Shared>,
     partitions: Arc<Partitions>,
     metadata: MetadataCache,
+    applied: watch::Sender<MetadataOffset>,
     lanes: Lanes,
     check_permits: Arc<Semaphore>,
     producer_ids: ProducerIds,
@@ -71,6 +72,7 @@ impl Broker {
             shared: parts.shared,
             partitions: parts.partitions,
             metadata: parts.metadata,
+            applied: watch::Sender::new(MetadataOffset(0)),
             lanes: Lanes::default(),
             check_permits: Arc::new(Semaphore::new(available_parallelism().map_or(1, |n| n.get()))),
             producer_ids,
@@ -110,12 +112,17 @@ impl Broker {
         &self.inner.dir
     }
 
-    pub(crate) fn partitions(&self) -> &Partitions {
+    pub(crate) fn partitions(&self) -> &Arc<Partitions> {
         &self.inner.partitions
     }
 
     pub(crate) fn metadata(&self) -> &MetadataCache {
         &self.inner.metadata
+    }
+
+    /// The index that the partitions have been brought to.
+    pub(crate) fn applied(&self) -> &watch::Sender<MetadataOffset> {
+        &self.inner.applied
     }
 
     pub(crate) fn lanes(&self) -> &Lanes {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use strom_config::{ConfigMap, Scope, registry};
 use strom_runtime::Settings;
 use strom_types::BrokerId;
 
@@ -65,5 +66,52 @@ impl BrokerConfig {
                 .unwrap_or(Duration::from_secs(5))
                 .mul_f64(0.25),
         }
+    }
+
+    /// The static layer as others may see it: with this broker's id under both its names, without secrets.
+    pub(crate) fn shown_static_values(&self) -> ConfigMap {
+        let mut values = self.settings.static_layer().clone();
+        for (name, value) in &mut values {
+            let key = registry().get(Scope::Broker, name);
+            if key.is_none_or(|key| key.is_sensitive()) {
+                value.clear();
+            }
+        }
+        for name in ["node.id", "broker.id"] {
+            values.insert(name.to_owned(), self.broker_id.to_string());
+        }
+        values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strom_runtime::config::{Sources, load};
+
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let set = [("broker.rack", "r1"), ("ssl.keystore.password", "hunter2")];
+        let flags = set.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let settings = load(&Sources {
+            flags: flags.into(),
+            ..Sources::default()
+        });
+        let config = BrokerConfig::from_settings(
+            &settings.unwrap(),
+            BrokerId(7),
+            "local:broker".into(),
+            "data".into(),
+        );
+        let shown = config.shown_static_values();
+        let value = |name| shown.get(name).map(String::as_str);
+        assert_eq!(value("broker.rack"), Some("r1"));
+        assert_eq!(
+            value("ssl.keystore.password"),
+            Some(""),
+            "that it is set, not what it is"
+        );
+        assert_eq!((value("node.id"), value("broker.id")), (Some("7"), Some("7")));
     }
 }

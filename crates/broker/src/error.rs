@@ -15,4 +15,9 @@ pub enum BrokerError {
     /// Another process has taken this broker's place; it must not serve any more.
     #[error("this broker's registration is not valid any more: {0}")]
     Superseded(String),
+    /// Possible only while this broker was cut off: the controllers unregister no broker that they hear of.
+    #[error(
+        "this broker was unregistered while the controllers did not hear of it; a restart registers it anew"
+    )]
+    Unregistered,
 }

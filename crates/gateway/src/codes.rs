@@ -4,7 +4,13 @@
 //! clients treat as unknown.
 
 use strom_client::{CallError, LaneError};
+use strom_kafka_codec::ByteStr;
 use strom_types::ErrorCode;
+
+/// What a person still reads of one error. Texts repeat what clients sent, which may be as long as a Kafka string gets.
+const ERROR_TEXT_CHARS_MAX: usize = 1024;
+/// Kept of the end, where the reason stands.
+const ERROR_TEXT_TAIL_CHARS: usize = 256;
 
 /// Kafka's number of a code that clients know; Strom's own codes are mapped first.
 pub(crate) fn kafka(code: ErrorCode) -> i16 {
@@ -23,6 +29,19 @@ pub(crate) fn client_code(code: ErrorCode) -> ErrorCode {
         ErrorCode::StaleBrokerEpoch => ErrorCode::NotLeaderOrFollower,
         other => other,
     }
+}
+
+/// The text beside a code, its middle left out where it is longer than every reply can carry. All come through here.
+pub(crate) fn error_text(text: impl Into<String>) -> ByteStr {
+    let mut text = text.into();
+    let chars = text.chars().count();
+    if chars > ERROR_TEXT_CHARS_MAX {
+        let byte_of = |n| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
+        let head = byte_of(ERROR_TEXT_CHARS_MAX - ERROR_TEXT_TAIL_CHARS);
+        let tail = byte_of(chars - ERROR_TEXT_TAIL_CHARS);
+        text.replace_range(head..tail, "…");
+    }
+    ByteStr::from(text)
 }
 
 /// Produce and fetch through a lane that failed.
@@ -97,6 +116,18 @@ mod tests {
                 client_code(code).kafka_code().is_some(),
                 "{code} has no number in Kafka"
             );
+        }
+    }
+
+    #[test]
+    fn error_texts_fit_a_kafka_string() {
+        assert_eq!(error_text("short").as_str(), "short");
+        for letter in ["x", "ß", "💧"] {
+            let full = letter.repeat(ERROR_TEXT_CHARS_MAX);
+            assert_eq!(error_text(full.as_str()).as_str(), full);
+            let cut = error_text(format!("begin{}end", letter.repeat(40_000)));
+            assert_eq!(cut.chars().count(), ERROR_TEXT_CHARS_MAX + 1);
+            assert!(cut.starts_with("begin") && cut.contains('…') && cut.ends_with("end"));
         }
     }
 

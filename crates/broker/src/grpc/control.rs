@@ -1,16 +1,21 @@
 //! `strom.v1.BrokerControl`: questions about offsets, deletion, directories, producers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use strom_proto::convert::{partition_key, service_error, topic_id_partition};
 use strom_proto::status::to_status;
 use strom_proto::v1::broker_control_server::BrokerControl;
 use strom_proto::v1::{self, PartitionKey};
-use strom_types::{ErrorCode, LeaderEpoch};
+use strom_types::{ErrorCode, LeaderEpoch, MetadataOffset};
+use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use crate::broker::Broker;
 use crate::partition::Partition;
+
+/// Callers that wait for longer have gone away.
+const AWAIT_METADATA_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 pub(crate) struct Control {
@@ -197,6 +202,24 @@ impl BrokerControl for Control {
             }
         })
         .await
+    }
+
+    async fn describe_config(&self, _: Request<v1::DescribeConfigRequest>) -> Reply<v1::DescribeConfigReply> {
+        let static_values = self.broker.config().shown_static_values();
+        Ok(Response::new(v1::DescribeConfigReply { static_values }))
+    }
+
+    async fn await_metadata(
+        &self,
+        request: Request<v1::AwaitMetadataRequest>,
+    ) -> Reply<v1::AwaitMetadataReply> {
+        let wanted = MetadataOffset(request.into_inner().metadata_offset);
+        let mut applied = self.broker.applied().subscribe();
+        let seen = timeout(AWAIT_METADATA_MAX, applied.wait_for(|at| *at >= wanted)).await;
+        match seen {
+            Ok(Ok(_)) => Ok(Response::new(v1::AwaitMetadataReply {})),
+            _ => Err(Status::deadline_exceeded("the metadata has not come this far")),
+        }
     }
 
     async fn init_producer_id(

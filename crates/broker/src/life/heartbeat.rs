@@ -154,10 +154,13 @@ impl Heartbeat {
         let session = Duration::from_millis(reply.session_timeout_ms.max(100));
         match error_code(reply.error) {
             ErrorCode::None => {}
-            ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered => {
+            code @ (ErrorCode::StaleBrokerEpoch | ErrorCode::BrokerIdNotRegistered) => {
                 self.broker.shared().revoke_lease();
-                let code = error_code(reply.error);
-                return Ok((session, Some(BrokerError::Superseded(code.to_string()))));
+                let ended = match code {
+                    ErrorCode::BrokerIdNotRegistered => BrokerError::Unregistered,
+                    code => BrokerError::Superseded(code.to_string()),
+                };
+                return Ok((session, Some(ended)));
             }
             // Neither leads nor knows a leader.
             code @ ErrorCode::ControllerUnavailable => {

@@ -1,23 +1,19 @@
 //! Follows the metadata: each change, in order, on a thread that may block.
 
-use std::sync::Arc;
-
-use strom_client::{MetadataCache, MetadataChange};
+use strom_client::MetadataChange;
 use strom_runtime::Shutdown;
-use strom_types::MetadataOffset;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::error;
 
-use crate::partitions::Partitions;
+use crate::broker::Broker;
 
 /// Brings the partitions in step with each metadata change, in order, on a thread of its own: it opens logs and syncs.
 pub(crate) async fn apply_metadata(
-    partitions: Arc<Partitions>,
-    metadata: MetadataCache,
+    broker: Broker,
     mut changes: mpsc::UnboundedReceiver<MetadataChange>,
-    applied: watch::Sender<MetadataOffset>,
     stop: Shutdown,
 ) {
+    let (metadata, applied) = (broker.metadata(), broker.applied());
     let mut seen = metadata.changes();
     loop {
         let change = tokio::select! {
@@ -35,7 +31,7 @@ pub(crate) async fn apply_metadata(
         match change {
             Some(change) => {
                 let index = change.image.index;
-                let partitions = partitions.clone();
+                let partitions = broker.partitions().clone();
                 let done = tokio::task::spawn_blocking(move || partitions.apply(&change)).await;
                 if let Err(error) = done {
                     error!(%error, "a metadata change could not be applied");

@@ -51,10 +51,8 @@ async fn every_call_is_answered() {
     let dir = tempfile::tempdir().expect("a directory");
     let node = Node::start(dir.path());
     let epoch = node.register(1, "local:broker").await;
-    Heart::open(&node.client, 1, epoch)
-        .await
-        .come_into_service()
-        .await;
+    let mut heart = Heart::open(&node.client, 1, epoch).await;
+    heart.come_into_service().await;
     node.create("t", 1).await;
     let mut stub = node.client.stub().expect("a stub");
     let grown = stub
@@ -134,8 +132,15 @@ async fn every_call_is_answered() {
         .expect("deletes")
         .into_inner();
     assert_eq!(deleted.results[0].error, None);
+    let unregister = v1::UnregisterBrokerRequest { broker_id: 1 };
+    let refused = stub.unregister_broker(unregister).await.expect_err("it lives");
+    let error = strom_proto::status::from_status(&refused);
+    assert_eq!(error.code, ErrorCode::InvalidRequest as i32);
+    assert!(!heart.beat().await.fenced, "it serves on");
+    drop(heart);
+    eventually("fenced", || node.is_fenced(1).filter(|fenced| *fenced)).await;
     let gone = stub
-        .unregister_broker(v1::UnregisterBrokerRequest { broker_id: 1 })
+        .unregister_broker(unregister)
         .await
         .expect("unregisters")
         .into_inner();

@@ -14,7 +14,7 @@ use strom_proto::v1::ConfigResourceType;
 use strom_proto::v1::config_op::Kind;
 use strom_types::ErrorCode;
 
-use super::admin::{ADMIN_TIMEOUT, Deadline, Verdict, visible};
+use super::admin::{ADMIN_TIMEOUT, Deadline, Verdict, change, send_valid};
 use super::call::unary;
 use super::list_config_resources::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use super::{Call, Start};
@@ -110,34 +110,20 @@ async fn plain(call: Call, request: AlterConfigsRequest) -> AlterConfigsResponse
 
 /// What came of each change, in order.
 async fn alter(call: &Call, changes: Vec<Change>, validate_only: bool) -> Vec<(i8, ByteStr, Verdict)> {
-    let mut done = Vec::with_capacity(changes.len());
-    let mut sent = Vec::new();
-    let mut places = Vec::new();
-    for (place, change) in changes.into_iter().enumerate() {
-        let (resource_type, name) = (change.resource_type, change.resource_name.clone());
-        let verdict = match resource(change) {
-            Ok(resource) => {
-                sent.push(resource);
-                places.push(place);
-                Verdict::timed_out()
-            }
-            Err(verdict) => verdict,
-        };
-        done.push((resource_type, name, verdict));
-    }
-    if sent.is_empty() {
-        return done;
-    }
-    let verdicts = send(call, &sent, validate_only).await;
-    for ((place, resource), verdict) in places.into_iter().zip(&sent).zip(verdicts) {
-        if verdict.is_ok() && !validate_only {
-            warn_of_idle_keys(call, resource);
-        }
-        if let Some((_, _, slot)) = done.get_mut(place) {
-            *slot = verdict;
-        }
-    }
-    done
+    let named: Vec<(i8, ByteStr)> = changes
+        .iter()
+        .map(|change| (change.resource_type, change.resource_name.clone()))
+        .collect();
+    let resources = changes.into_iter().map(resource);
+    let answers = send_valid(resources, |resources| send(call, resources, validate_only)).await;
+    named
+        .into_iter()
+        .zip(answers)
+        .map(|((resource_type, name), answer)| {
+            let verdict = answer.map_or_else(|refused| refused, |()| Verdict::of_item(None));
+            (resource_type, name, verdict)
+        })
+        .collect()
 }
 
 fn resource(change: Change) -> Result<v1::AlterConfigsResource, Verdict> {
@@ -182,41 +168,41 @@ fn resource(change: Change) -> Result<v1::AlterConfigsResource, Verdict> {
     })
 }
 
-/// One verdict per resource, in order.
-async fn send(call: &Call, resources: &[v1::AlterConfigsResource], validate_only: bool) -> Vec<Verdict> {
+/// One answer per resource, in order.
+async fn send(
+    call: &Call,
+    resources: Vec<v1::AlterConfigsResource>,
+    validate_only: bool,
+) -> Result<Vec<Result<(), Verdict>>, Verdict> {
     let deadline = Deadline::after(ADMIN_TIMEOUT);
     let request = v1::AlterConfigsRequest {
-        resources: resources.to_vec(),
+        resources: resources.clone(),
         validate_only,
     };
     // A second call could undo what somebody else changed in between.
-    let reply = call
-        .gateway
-        .controller()
-        .call(
-            deadline.left(),
-            Effect::Once,
-            request,
-            |mut stub, request| async move { stub.alter_configs(request).await },
-        )
-        .await;
-    let reply = match reply {
-        Ok(reply) => reply,
-        Err(error) => return vec![Verdict::of_call(&error); resources.len()],
-    };
-    let seen = validate_only || visible(call, deadline, reply.metadata_offset).await;
-    reply
-        .results
+    let changed = change(
+        call,
+        deadline,
+        Effect::Once,
+        request,
+        |mut stub, request| async move { stub.alter_configs(request).await },
+    )
+    .await?;
+    let answers = resources
         .iter()
-        .map(|result| match Verdict::of_item(result.error.as_ref()) {
+        .zip(&changed.reply.results)
+        .map(|(resource, result)| {
+            let mut verdict = changed.verdict(result.error.as_ref());
+            if verdict.is_ok() && !validate_only {
+                warn_of_idle_keys(call, resource);
+            }
             // Kafka's code for a broker that is not there.
-            verdict if verdict.error == ErrorCode::BrokerIdNotRegistered => Verdict {
-                error: ErrorCode::InvalidRequest,
-                ..verdict
-            },
-            verdict => verdict.once_visible(seen),
-        })
-        .collect()
+            if verdict.error == ErrorCode::BrokerIdNotRegistered {
+                verdict.error = ErrorCode::InvalidRequest;
+            }
+            verdict.ok(())
+        });
+    Ok(answers.collect())
 }
 
 fn warn_of_idle_keys(call: &Call, resource: &v1::AlterConfigsResource) {

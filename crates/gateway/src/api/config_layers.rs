@@ -23,18 +23,13 @@ impl Layers {
         }
     }
 
-    /// One broker's. Static values are this process's own, which a cluster shares, except those that name the broker.
-    pub(super) fn of_broker(call: &Call, image: &Image, id: BrokerId) -> Self {
-        let mut layers = Self::of_cluster(call, image);
-        layers.dynamic_broker = dynamic(image, &ConfigResource::Broker(id));
-        for key in ["node.id", "broker.id"] {
-            layers.static_broker.insert(key.to_owned(), id.to_string());
+    /// One broker's, over the values that it was started with.
+    pub(super) fn of_broker(image: &Image, id: BrokerId, static_broker: ConfigMap) -> Self {
+        Layers {
+            dynamic_broker: dynamic(image, &ConfigResource::Broker(id)),
+            dynamic_default: dynamic(image, &ConfigResource::BrokerDefault),
+            static_broker,
         }
-        layers.static_broker.remove("broker.rack");
-        if let Some(rack) = image.broker(id).and_then(|broker| broker.rack.clone()) {
-            layers.static_broker.insert("broker.rack".to_owned(), rack);
-        }
-        layers
     }
 
     pub(super) fn view(&self) -> BrokerLayers<'_> {

@@ -7,7 +7,7 @@ use strom_kafka_codec::messages::{CreatePartitionsRequest, CreatePartitionsRespo
 use strom_kafka_codec::{ByteStr, Decoder};
 use strom_proto::v1;
 
-use super::admin::{Deadline, Verdict, visible};
+use super::admin::{Deadline, Verdict, change, led, send_valid};
 use super::call::unary;
 use super::{Call, Start};
 
@@ -18,15 +18,11 @@ pub(super) fn start(call: Call, body: Decoder) -> Start {
 async fn handle(call: Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let deadline = Deadline::of_request(request.timeout_ms);
     let names: Vec<ByteStr> = request.topics.iter().map(|topic| topic.name.clone()).collect();
-    let topics = request.topics.into_iter().map(new_partitions).collect();
-    let verdicts = if names.is_empty() {
-        Vec::new()
-    } else {
-        create(&call, deadline, topics, request.validate_only).await
-    };
-    let mut verdicts = verdicts.into_iter();
-    let results = names.into_iter().map(|name| {
-        let verdict = verdicts.next().unwrap_or_else(Verdict::timed_out);
+    let topics = request.topics.into_iter().map(|topic| Ok(new_partitions(topic)));
+    let validate_only = request.validate_only;
+    let answers = send_valid(topics, |topics| create(&call, deadline, topics, validate_only)).await;
+    let results = names.into_iter().zip(answers).map(|(name, answer)| {
+        let verdict = answer.map_or_else(|refused| refused, |()| Verdict::of_item(None));
         CreatePartitionsTopicResult {
             name,
             error_code: verdict.code(),
@@ -55,37 +51,34 @@ fn new_partitions(topic: CreatePartitionsTopic) -> v1::NewPartitions {
     }
 }
 
-/// One verdict per topic, in order.
+/// One answer per topic, in order.
 async fn create(
     call: &Call,
     deadline: Deadline,
     topics: Vec<v1::NewPartitions>,
     validate_only: bool,
-) -> Vec<Verdict> {
-    let count = topics.len();
+) -> Result<Vec<Result<(), Verdict>>, Verdict> {
     let request = v1::CreatePartitionsRequest {
         topics,
         validate_only,
     };
     // A second call would be refused because the first had its way.
-    let reply = call
-        .gateway
-        .controller()
-        .call(
-            deadline.left(),
-            Effect::Once,
-            request,
-            |mut stub, request| async move { stub.create_partitions(request).await },
-        )
-        .await;
-    let reply = match reply {
-        Ok(reply) => reply,
-        Err(error) => return vec![Verdict::of_call(&error); count],
-    };
-    let seen = validate_only || visible(call, deadline, reply.metadata_offset).await;
-    reply
-        .results
+    let changed = change(
+        call,
+        deadline,
+        Effect::Once,
+        request,
+        |mut stub, request| async move { stub.create_partitions(request).await },
+    )
+    .await?;
+    let results = &changed.reply.results;
+    if !validate_only {
+        let grown = results.iter().filter(|result| result.error.is_none());
+        let grown: Vec<&str> = grown.map(|result| result.name.as_str()).collect();
+        led(call, deadline, changed.reply.metadata_offset, &grown).await;
+    }
+    let answers = results
         .iter()
-        .map(|result| Verdict::of_item(result.error.as_ref()).once_visible(seen))
-        .collect()
+        .map(|result| changed.verdict(result.error.as_ref()).ok(()));
+    Ok(answers.collect())
 }

@@ -1,7 +1,5 @@
 //! CreateTopics (key 19): through the controllers, answered once this gateway shows the topics.
 
-use std::time::Duration;
-
 use strom_client::Effect;
 use strom_config::{Scope, describe_topic};
 use strom_kafka_codec::messages::create_topics_request::CreatableTopic;
@@ -12,18 +10,15 @@ use strom_metadata::ConfigResource;
 use strom_proto::v1;
 use strom_types::{ErrorCode, TopicId};
 
-use super::admin::{Deadline, Verdict, visible, wait_until};
+use super::admin::{Deadline, Verdict, change, led, send_valid};
 use super::call::unary;
 use super::config_layers::{Layers, dynamic};
-use super::nodes::text;
 use super::topic_creation::new_topic_id;
 use super::{Call, Start};
 
 /// The topic that Kafka keeps its metadata in; the name stays reserved.
 const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
 const CONFIGS_SINCE_VERSION: i16 = 5;
-/// Leaders are known as soon as a topic is, but for a failure in between; that is not waited for any longer.
-const LEADERS_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn start(call: Call, body: Decoder) -> Start {
     unary(call, body, handle)
@@ -32,33 +27,20 @@ pub(super) fn start(call: Call, body: Decoder) -> Start {
 async fn handle(call: Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let deadline = Deadline::of_request(request.timeout_ms);
     let validate_only = request.validate_only;
-    let mut results = Vec::with_capacity(request.topics.len());
-    let mut sent: Vec<v1::NewTopic> = Vec::new();
-    let mut places = Vec::new();
-    for (place, topic) in request.topics.into_iter().enumerate() {
-        let name = topic.name.clone();
-        match new_topic(topic) {
-            Ok(topic) => {
-                sent.push(topic);
-                places.push(place);
-                results.push(failed(name, &Verdict::timed_out()));
-            }
-            Err(verdict) => results.push(failed(name, &verdict)),
-        }
-    }
-    if !sent.is_empty() {
-        let answers = create(&call, deadline, &sent, validate_only).await;
-        for ((place, topic), answer) in places.into_iter().zip(&sent).zip(answers) {
-            if let Some(result) = results.get_mut(place) {
-                *result = match answer {
-                    Ok(created) => succeeded(&call, topic, &created),
-                    Err(verdict) => failed(text(&topic.name), &verdict),
-                };
-            }
-        }
-    }
+    let names: Vec<ByteStr> = request.topics.iter().map(|topic| topic.name.clone()).collect();
+    let topics = request.topics.into_iter().map(new_topic);
+    let answers = send_valid(topics, |topics| create(&call, deadline, topics, validate_only)).await;
+    let results = names.into_iter().zip(answers).map(|(name, answer)| match answer {
+        Ok(created) => CreatableTopicResult { name, ..created },
+        Err(refused) => CreatableTopicResult {
+            name,
+            error_code: refused.code(),
+            error_message: refused.message,
+            ..Default::default()
+        },
+    });
     CreateTopicsResponse {
-        topics: results,
+        topics: results.collect(),
         ..Default::default()
     }
 }
@@ -101,65 +83,33 @@ fn new_topic(topic: CreatableTopic) -> Result<v1::NewTopic, Verdict> {
 async fn create(
     call: &Call,
     deadline: Deadline,
-    topics: &[v1::NewTopic],
+    topics: Vec<v1::NewTopic>,
     validate_only: bool,
-) -> Vec<Result<v1::CreateTopicResult, Verdict>> {
-    let all = |verdict: Verdict| topics.iter().map(|_| Err(verdict.clone())).collect();
+) -> Result<Vec<Result<CreatableTopicResult, Verdict>>, Verdict> {
     let request = v1::CreateTopicsRequest {
-        topics: topics.to_vec(),
+        topics: topics.clone(),
         validate_only,
     };
     // The ids are chosen, so calling again creates nothing twice.
-    let reply = call
-        .gateway
-        .controller()
-        .call(
-            deadline.left(),
-            Effect::Idempotent,
-            request,
-            |mut stub, request| async move { stub.create_topics(request).await },
-        )
-        .await;
-    let reply = match reply {
-        Ok(reply) if reply.results.len() == topics.len() => reply,
-        Ok(_) => return all(Verdict::timed_out()),
-        Err(error) => return all(Verdict::of_call(&error)),
-    };
-    let created: Vec<&str> = reply
-        .results
-        .iter()
-        .filter(|result| result.error.is_none())
-        .map(|result| result.name.as_str())
-        .collect();
-    let mut seen = true;
-    if !validate_only && !created.is_empty() {
-        seen = visible(call, deadline, reply.metadata_offset).await;
-        let led = |image: &strom_metadata::Image| {
-            created
-                .iter()
-                .filter_map(|name| image.topic_by_name(name))
-                .all(|topic| topic.partitions.values().all(|state| state.leader.is_some()))
-        };
-        wait_until(call, deadline.left().min(LEADERS_TIMEOUT), led).await;
+    let changed = change(
+        call,
+        deadline,
+        Effect::Idempotent,
+        request,
+        |mut stub, request| async move { stub.create_topics(request).await },
+    )
+    .await?;
+    let results = &changed.reply.results;
+    if !validate_only {
+        let created = results.iter().filter(|result| result.error.is_none());
+        let created: Vec<&str> = created.map(|result| result.name.as_str()).collect();
+        led(call, deadline, changed.reply.metadata_offset, &created).await;
     }
-    reply
-        .results
-        .into_iter()
-        .map(|result| match &result.error {
-            Some(error) => Err(Verdict::of_item(Some(error))),
-            None if seen => Ok(result),
-            None => Err(Verdict::timed_out()),
-        })
-        .collect()
-}
-
-fn failed(name: ByteStr, verdict: &Verdict) -> CreatableTopicResult {
-    CreatableTopicResult {
-        name,
-        error_code: verdict.code(),
-        error_message: verdict.message.clone(),
-        ..Default::default()
-    }
+    let answers = topics.iter().zip(results).map(|(topic, result)| {
+        let verdict = changed.verdict(result.error.as_ref());
+        verdict.ok(()).map(|()| succeeded(call, topic, result))
+    });
+    Ok(answers.collect())
 }
 
 fn succeeded(call: &Call, topic: &v1::NewTopic, created: &v1::CreateTopicResult) -> CreatableTopicResult {
@@ -167,7 +117,6 @@ fn succeeded(call: &Call, topic: &v1::NewTopic, created: &v1::CreateTopicResult)
     call.gateway.idle_keys().set(Scope::Topic, names);
     let id = TopicId::from_slice(&created.topic_id).unwrap_or(TopicId::ZERO);
     CreatableTopicResult {
-        name: text(&topic.name),
         topic_id: id.0,
         error_message: None,
         num_partitions: created.partitions,

@@ -10,7 +10,7 @@ use strom_proto::convert::topic_id_bytes;
 use strom_proto::v1;
 use strom_types::{ErrorCode, TopicId};
 
-use super::admin::{Deadline, Verdict, visible};
+use super::admin::{Deadline, Verdict, change, send_valid};
 use super::call::unary;
 use super::{Call, Start};
 
@@ -33,36 +33,14 @@ async fn handle(call: Call, request: DeleteTopicsRequest) -> DeleteTopicsRespons
         };
         request.topic_names.into_iter().map(by_name).collect()
     };
-    let mut responses = Vec::with_capacity(named.len());
-    let mut sent = Vec::new();
-    let mut places = Vec::new();
-    for (place, topic) in named.into_iter().enumerate() {
-        let verdict = match topic_name(&topic) {
-            Ok(name) => {
-                sent.push(name);
-                places.push(place);
-                Verdict::timed_out()
-            }
-            Err(verdict) => verdict,
-        };
-        responses.push(response(call.version, topic, verdict));
-    }
-    if !sent.is_empty() {
-        let count = sent.len();
-        let answers = delete(&call, deadline, sent, count).await;
-        for (place, (verdict, name)) in places.into_iter().zip(answers) {
-            if let Some(response) = responses.get_mut(place) {
-                fill(call.version, response, verdict);
-                if let Some(result) = name {
-                    response.name = response.name.take().or(Some(ByteStr::from(result.name)));
-                    response.topic_id =
-                        TopicId::from_slice(&result.topic_id).map_or(response.topic_id, |id| id.0);
-                }
-            }
-        }
-    }
+    let topics = named.iter().map(topic_name);
+    let answers = send_valid(topics, |topics| delete(&call, deadline, topics)).await;
+    let responses = named
+        .into_iter()
+        .zip(answers)
+        .map(|(topic, answer)| response(call.version, topic, answer));
     DeleteTopicsResponse {
-        responses,
+        responses: responses.collect(),
         ..Default::default()
     }
 }
@@ -83,62 +61,49 @@ fn topic_name(topic: &DeleteTopicState) -> Result<v1::TopicName, Verdict> {
     }
 }
 
-/// One verdict per topic, in order, with what the controllers know of the topic where it is gone.
+/// One answer per topic, in order: what came of it, and what the controllers know of a topic that is gone.
 async fn delete(
     call: &Call,
     deadline: Deadline,
     topics: Vec<v1::TopicName>,
-    count: usize,
-) -> Vec<(Verdict, Option<v1::DeleteTopicResult>)> {
-    let all = |verdict: Verdict| vec![(verdict, None); count];
+) -> Result<Vec<Result<Deleted, Verdict>>, Verdict> {
+    let request = v1::DeleteTopicsRequest { topics };
     // A repeated deletion could hit a topic that was created anew in between.
-    let reply = call
-        .gateway
-        .controller()
-        .call(
-            deadline.left(),
-            Effect::Once,
-            v1::DeleteTopicsRequest { topics },
-            |mut stub, request| async move { stub.delete_topics(request).await },
-        )
-        .await;
-    let reply = match reply {
-        Ok(reply) if reply.results.len() == count => reply,
-        Ok(_) => return all(Verdict::timed_out()),
-        Err(error) => return all(Verdict::of_call(&error)),
+    let changed = change(
+        call,
+        deadline,
+        Effect::Once,
+        request,
+        |mut stub, request| async move { stub.delete_topics(request).await },
+    )
+    .await?;
+    let deleted = |result: &v1::DeleteTopicResult| match &result.error {
+        Some(error) => Err(Verdict::of_item(Some(error))),
+        None => Ok((changed.verdict(None), result.clone())),
     };
-    let seen = visible(call, deadline, reply.metadata_offset).await;
-    reply
-        .results
-        .into_iter()
-        .map(|result| match &result.error {
-            Some(error) => (Verdict::of_item(Some(error)), None),
-            None if seen => (Verdict::of_item(None), Some(result)),
-            None => (Verdict::timed_out(), Some(result)),
-        })
-        .collect()
+    Ok(changed.reply.results.iter().map(deleted).collect())
 }
 
-fn response(version: i16, topic: DeleteTopicState, verdict: Verdict) -> DeletableTopicResult {
+type Deleted = (Verdict, v1::DeleteTopicResult);
+
+fn response(version: i16, topic: DeleteTopicState, answer: Result<Deleted, Verdict>) -> DeletableTopicResult {
     let mut response = DeletableTopicResult {
         name: topic.name,
         topic_id: topic.topic_id,
         ..Default::default()
     };
-    fill(version, &mut response, verdict);
-    response
-}
-
-fn fill(version: i16, response: &mut DeletableTopicResult, verdict: Verdict) {
-    let disabled = verdict.error == ErrorCode::TopicDeletionDisabled;
-    let verdict = if disabled && version < DISABLED_SINCE_VERSION {
-        Verdict {
-            error: ErrorCode::InvalidRequest,
-            ..verdict
+    let mut verdict = match answer {
+        Ok((verdict, gone)) => {
+            response.name = response.name.or(Some(ByteStr::from(gone.name)));
+            response.topic_id = TopicId::from_slice(&gone.topic_id).map_or(response.topic_id, |id| id.0);
+            verdict
         }
-    } else {
-        verdict
+        Err(refused) => refused,
     };
+    if verdict.error == ErrorCode::TopicDeletionDisabled && version < DISABLED_SINCE_VERSION {
+        verdict.error = ErrorCode::InvalidRequest;
+    }
     response.error_code = verdict.code();
     response.error_message = verdict.message;
+    response
 }

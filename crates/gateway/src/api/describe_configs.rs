@@ -1,9 +1,12 @@
 //! DescribeConfigs (key 32): every key of a resource, with where its value is from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use futures::future::join_all;
 use strom_config::{
-    Entry, describe_broker, describe_client_metrics, describe_cluster_default, describe_group, describe_topic,
+    ConfigMap, Entry, describe_broker, describe_client_metrics, describe_cluster_default, describe_group,
+    describe_topic,
 };
 use strom_kafka_codec::messages::describe_configs_request::DescribeConfigsResource;
 use strom_kafka_codec::messages::describe_configs_response::{
@@ -12,6 +15,7 @@ use strom_kafka_codec::messages::describe_configs_response::{
 use strom_kafka_codec::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use strom_kafka_codec::{ByteStr, Decoder};
 use strom_metadata::{ConfigResource, Image};
+use strom_proto::v1;
 use strom_types::{BrokerId, ErrorCode, validate_topic_name};
 
 use super::admin::Verdict;
@@ -22,6 +26,7 @@ use super::{Call, Start};
 
 /// Groups and subscriptions need not exist to be described, so their number is bounded here.
 const UNBACKED_RESOURCES_MAX: usize = 2_000;
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn start(call: Call, body: Decoder) -> Start {
     unary(call, body, handle)
@@ -30,6 +35,7 @@ pub(super) fn start(call: Call, body: Decoder) -> Start {
 async fn handle(call: Call, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let image = call.gateway.metadata().image();
     let layers = Layers::of_cluster(&call, &image);
+    let statics = static_values(&call, &image, &request.resources).await;
     let mut seen = BTreeSet::new();
     let mut unbacked = 0;
     let mut results = Vec::new();
@@ -42,7 +48,7 @@ async fn handle(call: Call, request: DescribeConfigsRequest) -> DescribeConfigsR
         let entries = if unbacked > UNBACKED_RESOURCES_MAX {
             Err(invalid("Too many groups or subscriptions in one request."))
         } else {
-            entries(&call, &image, &layers, &resource)
+            entries(&image, &layers, &statics, &resource)
         };
         let shown = Shown {
             synonyms: request.include_synonyms,
@@ -56,10 +62,37 @@ async fn handle(call: Call, request: DescribeConfigsRequest) -> DescribeConfigsR
     }
 }
 
+/// What each broker that is asked about was started with; only it knows.
+type Statics = BTreeMap<BrokerId, Result<ConfigMap, Verdict>>;
+
+async fn static_values(call: &Call, image: &Image, resources: &[DescribeConfigsResource]) -> Statics {
+    let named = resources
+        .iter()
+        .filter(|resource| resource.resource_type == BROKER);
+    let ids: BTreeSet<BrokerId> = named
+        .filter_map(|resource| broker(image, &resource.resource_name).ok())
+        .collect();
+    let lookups = ids.into_iter().map(|id| async move {
+        let no_answer = || {
+            let message = format!("Broker {id} does not answer, and its configuration is known to it alone.");
+            Verdict::refused(ErrorCode::BrokerNotAvailable, message)
+        };
+        let Some(broker) = call.gateway.brokers().get(image, id) else {
+            return (id, Err(no_answer()));
+        };
+        let reply = broker.control(LOOKUP_TIMEOUT, |mut stub| async move {
+            stub.describe_config(v1::DescribeConfigRequest {}).await
+        });
+        let values = reply.await.map(|reply| reply.static_values);
+        (id, values.map_err(|_| no_answer()))
+    });
+    join_all(lookups).await.into_iter().collect()
+}
+
 fn entries(
-    call: &Call,
     image: &Image,
     layers: &Layers,
+    statics: &Statics,
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<Entry>, Verdict> {
     let name = resource.resource_name.as_str();
@@ -79,7 +112,11 @@ fn entries(
         BROKER if name.is_empty() => Ok(describe_cluster_default(layers.view().dynamic_default)),
         BROKER => {
             let id = broker(image, name)?;
-            Ok(describe_broker(Layers::of_broker(call, image, id).view()))
+            let values = statics
+                .get(&id)
+                .cloned()
+                .unwrap_or_else(|| Ok(ConfigMap::new()))?;
+            Ok(describe_broker(Layers::of_broker(image, id, values).view()))
         }
         // There are no levels per logger that could be described or changed.
         BROKER_LOGGER => broker(image, name).map(|_| Vec::new()),

@@ -12,7 +12,7 @@ use super::coordinators::{COORDINATOR_TIMEOUT, coordinator};
 use super::nodes::{GROUP_OPERATIONS, OPERATIONS_OMITTED, operations};
 use super::scatter::scatter;
 use super::{Call, Start};
-use crate::codes::{coordinator_call_code, coordinator_code, kafka};
+use crate::codes::{coordinator_call_code, coordinator_code, error_text, kafka};
 
 /// GROUP_ID_NOT_FOUND, with a message; before, a group that does not exist is "Dead" (KIP-1043).
 const NOT_FOUND_SINCE_VERSION: i16 = 6;
@@ -80,7 +80,7 @@ fn described(
                 message => message,
             };
             return DescribedGroup {
-                error_message: Some(ByteStr::from(message)),
+                error_message: Some(error_text(message)),
                 group_state: ByteStr::from_static(DEAD),
                 ..failed(group_id, code)
             };

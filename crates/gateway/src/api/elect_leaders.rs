@@ -7,7 +7,7 @@ use strom_kafka_codec::{ByteStr, Decoder};
 use strom_proto::v1;
 use strom_types::ErrorCode;
 
-use super::admin::{Deadline, Verdict, visible};
+use super::admin::{Deadline, Verdict, change};
 use super::call::unary;
 use super::{Call, Start};
 
@@ -78,23 +78,19 @@ async fn elect(
         partitions: partitions.to_vec(),
         all: partitions.is_empty(),
     };
-    let reply = call
-        .gateway
-        .controller()
-        .call(
-            deadline.left(),
-            Effect::Once,
-            request,
-            |mut stub, request| async move { stub.elect_leaders(request).await },
-        )
-        .await
-        .map_err(|error| Verdict::of_call(&error))?;
-    let seen = visible(call, deadline, reply.metadata_offset).await;
-    let outcome = |result: v1::ElectLeadersResult| {
-        let verdict = Verdict::of_item(result.error.as_ref()).once_visible(seen);
-        Some((result.partition?, verdict))
+    let changed = change(
+        call,
+        deadline,
+        Effect::Once,
+        request,
+        |mut stub, request| async move { stub.elect_leaders(request).await },
+    )
+    .await?;
+    let outcome = |result: &v1::ElectLeadersResult| {
+        let verdict = changed.verdict(result.error.as_ref());
+        Some((result.partition.clone()?, verdict))
     };
-    Ok(reply.results.into_iter().filter_map(outcome).collect())
+    Ok(changed.reply.results.iter().filter_map(outcome).collect())
 }
 
 /// By topic, in the order given.

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::call::decode;
 use super::{Call, Failure, Reply, ReplyFuture, Start};
 use crate::brokers::Broker;
-use crate::codes::{client_code, kafka, lane_code};
+use crate::codes::{client_code, error_text, kafka, lane_code};
 
 /// zstd came with Produce v7 (KIP-110).
 const ZSTD_SINCE_VERSION: i16 = 7;
@@ -283,10 +283,10 @@ fn partition_reply(index: i32, answer: ProducePartitionReply) -> PartitionProduc
             .into_iter()
             .map(|error| BatchIndexAndErrorMessage {
                 batch_index: error.batch_index,
-                batch_index_error_message: Some(error.message.into()),
+                batch_index_error_message: Some(error_text(error.message)),
             })
             .collect(),
-        error_message: (!answer.error_message.is_empty()).then(|| answer.error_message.into()),
+        error_message: (!answer.error_message.is_empty()).then(|| error_text(answer.error_message)),
         current_leader: match code {
             ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
                 if hint.leader_epoch > 0 || hint.leader_id > 0 =>

@@ -14,7 +14,7 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::Call;
-use super::admin::{Deadline, visible, wait_until};
+use super::admin::{Deadline, change, led, wait_until};
 use crate::config::GatewayConfig;
 
 /// A client that asks for a missing topic waits for it this long at most, then comes back.
@@ -110,24 +110,22 @@ async fn create(
             .collect(),
         validate_only: false,
     };
-    let reply = call
-        .gateway
-        .controller()
-        .call(
-            deadline.left(),
-            Effect::Idempotent,
-            request,
-            |mut stub, request| async move { stub.create_topics(request).await },
-        )
-        .await;
-    match reply {
-        Ok(reply) => {
-            let refused = refusals(&reply);
-            visible(call, deadline, reply.metadata_offset).await;
-            Some(refused)
+    let changed = change(
+        call,
+        deadline,
+        Effect::Idempotent,
+        request,
+        |mut stub, request| async move { stub.create_topics(request).await },
+    );
+    match changed.await {
+        Ok(changed) => {
+            let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
+            led(call, deadline, changed.reply.metadata_offset, &names).await;
+            Some(refusals(&changed.reply))
         }
-        Err(error) => {
-            debug!(%error, topics = claims.len(), "automatic creation of topics failed");
+        Err(failed) => {
+            let reason = failed.message.unwrap_or_default();
+            debug!(error = %failed.error, %reason, topics = claims.len(), "automatic creation of topics failed");
             None
         }
     }

@@ -5,7 +5,7 @@ use strom_kafka_codec::Decoder;
 use strom_kafka_codec::messages::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use strom_proto::v1;
 
-use super::admin::{ADMIN_TIMEOUT, Deadline, Verdict, visible};
+use super::admin::{ADMIN_TIMEOUT, Deadline, change};
 use super::call::unary;
 use super::{Call, Start};
 
@@ -18,23 +18,16 @@ async fn handle(call: Call, request: UnregisterBrokerRequest) -> UnregisterBroke
     let request = v1::UnregisterBrokerRequest {
         broker_id: request.broker_id,
     };
-    let reply = call
-        .gateway
-        .controller()
-        .call(
-            deadline.left(),
-            Effect::Once,
-            request,
-            |mut stub, request| async move { stub.unregister_broker(request).await },
-        )
-        .await;
-    let verdict = match reply {
-        Ok(reply) => {
-            let seen = visible(&call, deadline, reply.metadata_offset).await;
-            Verdict::of_item(None).once_visible(seen)
-        }
-        Err(error) => Verdict::of_call(&error),
-    };
+    let changed = change(
+        &call,
+        deadline,
+        Effect::Once,
+        request,
+        |mut stub, request| async move { stub.unregister_broker(request).await },
+    );
+    let verdict = changed
+        .await
+        .map_or_else(|failed| failed, |changed| changed.verdict(None));
     UnregisterBrokerResponse {
         error_code: verdict.code(),
         error_message: verdict.message,

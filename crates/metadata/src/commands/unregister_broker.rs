@@ -8,7 +8,8 @@ use super::{Context, Refused, Reply, broken, refuse};
 use crate::broker_changes::{Departure, leave_isrs};
 use crate::draft::Draft;
 
-/// Its replicas stay assigned, so that the id can come back; what it then still holds is not believed.
+/// Its replicas stay assigned, so that the id can come back; what it then still holds is not believed. A broker that
+/// lives is refused (Kafka carries it out): it would leave every ISR at once, and serve nobody until it is restarted.
 pub(super) fn unregister_broker(
     draft: &mut Draft,
     context: &Context<'_>,
@@ -21,6 +22,14 @@ pub(super) fn unregister_broker(
             format!("Broker ID {id} is not currently registered"),
         ));
     };
+    if !broker.fenced || context.sessions.is_alive(id, broker.epoch, context.now) {
+        return Err(refuse(
+            ErrorCode::InvalidRequest,
+            format!(
+                "Broker {id} is alive. Stop it first; it can be unregistered once its session has ended."
+            ),
+        ));
+    }
     draft
         .push(Record::RemoveBroker(v1::RemoveBrokerRecord {
             broker_id: id.get(),

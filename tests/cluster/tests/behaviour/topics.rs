@@ -60,6 +60,24 @@ async fn a_topic_made_again_under_one_name_never_mixes_with_the_old_one(wiring: 
     }
 }
 
+/// With acks=0 nobody would tell of records that came too early.
+#[tokio::test]
+async fn what_is_told_as_created_can_be_written_at_once() {
+    let cluster = Cluster::builder()
+        .wiring(Wiring::Grpc)
+        .brokers(2)
+        .gateways(2)
+        .start()
+        .await;
+    let mut raw = Raw::connect(&cluster.gateway(0)).await;
+    for n in 0..60 {
+        let name = format!("new-{n}");
+        try_create_topic(&mut raw, &name, 1, &[]).await.unwrap();
+        let reply = produce(&mut raw, &name, 0, batch(&["first"])).await;
+        assert_eq!(reply.error_code, NONE, "{name}");
+    }
+}
+
 /// Waits until nothing of the topic is left in the broker's directory.
 async fn gone_from_disk(cluster: &Cluster, id: uuid::Uuid) {
     let dir = cluster.data_dir(Member::Broker(0)).join("broker");

@@ -302,6 +302,9 @@ async fn a_broker_that_is_gone_is_forgotten() {
             .all(|broker| broker.id.get() != 3)
     );
     assert_eq!(cluster.ask(0, &forget(9)).await.error_code, 102);
+    let living = cluster.ask(0, &forget(1)).await;
+    assert_eq!(living.error_code, 42);
+    assert!(living.error_message.as_deref().unwrap().contains("alive"));
 }
 
 #[tokio::test]
@@ -336,6 +339,28 @@ async fn the_quorum_in_kafkas_words() {
     );
     let other = cluster.ask(2, &request("orders")).await;
     assert_eq!(other.topics[0].partitions[0].error_code, 3);
+}
+
+/// Else the first acks=0 records of a new topic meet a broker that does not know it yet, and are lost.
+#[tokio::test]
+async fn what_is_told_as_created_is_known_to_its_leader() {
+    let cluster = Cluster::with_topics().await;
+    let asked = |cluster: &Cluster| -> usize {
+        let calls = cluster.brokers.iter().flat_map(|broker| broker.take_calls());
+        calls.filter(|call| *call == "await_metadata").count()
+    };
+    assert_eq!(created(&cluster.ask(7, &create(&["new"])).await), [("new", 0)]);
+    assert_eq!(asked(&cluster), 2, "each of its leaders");
+    cluster.script_brokers(|script| script.status = Some(tonic::Status::unavailable("stuck")));
+    assert_eq!(
+        created(&cluster.ask(7, &create(&["other"])).await),
+        [("other", 0)]
+    );
+    let mut check = create(&["only-checked"]);
+    check.validate_only = true;
+    asked(&cluster);
+    assert_eq!(created(&cluster.ask(7, &check).await), [("only-checked", 0)]);
+    assert_eq!(asked(&cluster), 0);
 }
 
 #[tokio::test]

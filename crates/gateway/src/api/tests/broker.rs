@@ -162,6 +162,30 @@ impl BrokerControl for FakeBroker {
         }))
     }
 
+    async fn describe_config(
+        &self,
+        _: Request<v1::DescribeConfigRequest>,
+    ) -> Result<Response<v1::DescribeConfigReply>, Status> {
+        self.called("describe_config")?;
+        let id = self.id.to_string();
+        let values = [
+            ("node.id", id.clone()),
+            ("broker.rack", format!("rack-{id}")),
+            ("log.dirs", format!("/data-{id}")),
+        ];
+        Ok(Response::new(v1::DescribeConfigReply {
+            static_values: values.map(|(name, value)| (name.to_owned(), value)).into(),
+        }))
+    }
+
+    async fn await_metadata(
+        &self,
+        _: Request<v1::AwaitMetadataRequest>,
+    ) -> Result<Response<v1::AwaitMetadataReply>, Status> {
+        self.called("await_metadata")?;
+        Ok(Response::new(v1::AwaitMetadataReply {}))
+    }
+
     async fn init_producer_id(
         &self,
         _: Request<v1::InitProducerIdRequest>,

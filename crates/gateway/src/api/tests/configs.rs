@@ -144,6 +144,21 @@ async fn null_and_empty_keys_mean_all() {
 }
 
 #[tokio::test]
+async fn a_broker_is_described_by_itself() {
+    let cluster = Cluster::empty(&[("log.dirs", "/the-gateways")]).await;
+    let request = describe(4, "2", Some(&["log.dirs"]));
+    let of_two = described(&cluster, &request).await;
+    assert_eq!((only(&of_two).0, only(&of_two).1), (Some("/data-2"), 4));
+    assert_eq!(cluster.brokers[1].take_calls(), ["describe_config"]);
+    cluster.brokers[1].script(|script| script.status = Some(tonic::Status::unavailable("gone")));
+    let gone = described(&cluster, &request).await;
+    assert_eq!((gone.error_code, gone.configs.len()), (8, 0));
+    let keys = Some::<&[&str]>(&["log.dirs"]);
+    let other = described(&cluster, &describe(4, "1", keys)).await;
+    assert_eq!(only(&other).0, Some("/data-1"), "others are");
+}
+
+#[tokio::test]
 async fn resources_that_cannot_be_described() {
     let cluster = Cluster::with_topics().await;
     for (resource_type, name, code) in [
@@ -213,6 +228,21 @@ async fn alterations_are_checked() {
     assert_eq!(altered(&cluster, &check).await, 0);
     let result = described(&cluster, &describe(2, "orders", Some(&["retention.ms"]))).await;
     assert_eq!(only(&result).1, 5, "only checked");
+}
+
+/// The refusal repeats the value, and must still fit into the reply's string.
+#[tokio::test]
+async fn a_refused_value_of_any_length_is_answered() {
+    let cluster = Cluster::with_topics().await;
+    let value = "ß".repeat(16_383);
+    let request = set(2, "orders", &[("retention.ms", 0, Some(&value))]);
+    for version in [0, 1] {
+        let response = cluster.ask(version, &request).await;
+        let refused = &response.responses[0];
+        let text = refused.error_message.as_deref().unwrap();
+        assert_eq!(refused.error_code, 40);
+        assert!(text.contains("for configuration retention.ms"), "{text}");
+    }
 }
 
 #[tokio::test]

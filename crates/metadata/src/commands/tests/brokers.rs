@@ -270,11 +270,37 @@ fn an_unregistered_broker_leaves_and_is_not_believed_when_it_returns() {
     let mut world = World::with_active(&[1, 2]);
     let t = world.create("t", &[&[1, 2]], &[("min.insync.replicas", "2")]);
     let unregister = || Command::UnregisterBroker(v1::UnregisterBrokerRequest { broker_id: 1 });
+    world
+        .run(Command::ChangeBroker(BrokerChange::fence(
+            BrokerId(1),
+            world.epoch(1),
+        )))
+        .expect("fences");
+    world.sessions.mark_dead(BrokerId(1), world.epoch(1));
     world.run(unregister()).expect("unregisters");
     assert_eq!(world.state(t, 0), (2, vec![2], vec![1]));
     assert_eq!(refusal(world.run(unregister())), ErrorCode::BrokerIdNotRegistered);
     register(&mut world, registration(1, 500)).expect("registers");
     assert_eq!(world.state(t, 0), (2, vec![2], vec![]));
+}
+
+#[test]
+fn a_living_broker_is_not_unregistered() {
+    let mut world = World::with_active(&[1, 2]);
+    let t = world.create("t", &[&[1, 2]], &[]);
+    let unregister = || Command::UnregisterBroker(v1::UnregisterBrokerRequest { broker_id: 1 });
+    assert_eq!(refusal(world.run(unregister())), ErrorCode::InvalidRequest);
+    assert_eq!(world.state(t, 0), (1, vec![1, 2], vec![]), "it serves on");
+    let fence = BrokerChange::fence(BrokerId(1), world.epoch(1));
+    world.run(Command::ChangeBroker(fence)).expect("fences");
+    assert_eq!(
+        refusal(world.run(unregister())),
+        ErrorCode::InvalidRequest,
+        "fenced, but its heartbeats come"
+    );
+    world.now = world.now + world.sessions.timeout();
+    world.run(unregister()).expect("its session has ended");
+    assert!(world.image.broker(BrokerId(1)).is_none());
 }
 
 #[test]
