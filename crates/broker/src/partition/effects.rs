@@ -143,12 +143,8 @@ impl Partition {
                 self.raise(alarm, "replica alarm");
                 None
             }
-            Effect::DeleteLog { .. } => {
-                self.shared.note(Note::DeleteLog { key: self.key });
-                None
-            }
-            // The log directory is closed as a whole, after its last partition.
-            Effect::CloseLog => None,
+            // Whoever removed the replica deletes its log; the directory is closed as a whole, after its last partition.
+            Effect::DeleteLog { .. } | Effect::CloseLog => None,
             _ => None,
         }
     }
