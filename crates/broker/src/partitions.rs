@@ -158,10 +158,7 @@ impl Partitions {
     fn begin_leaderships(&self, leaderships: &[(Arc<Partition>, LeaderEpoch)]) {
         if leaderships.len() < SYNC_TOGETHER_MIN {
             for (partition, epoch) in leaderships {
-                partition.step(match partition.log().assign_epoch_start(*epoch) {
-                    Ok(_) => Event::EpochStartPersisted { epoch: *epoch },
-                    Err(error) => log_failed(partition, &error),
-                });
+                partition.epoch_start(*epoch, partition.log().assign_epoch_start(*epoch).map(drop));
             }
             return;
         }
@@ -172,15 +169,12 @@ impl Partitions {
         match self.dir.assign_epoch_starts(&logs) {
             Ok(starts) => {
                 for ((partition, epoch), start) in leaderships.iter().zip(starts) {
-                    partition.step(match start {
-                        Ok(_) => Event::EpochStartPersisted { epoch: *epoch },
-                        Err(error) => log_failed(partition, &error),
-                    });
+                    partition.epoch_start(*epoch, start.map(drop));
                 }
             }
             Err(error) => leaderships
                 .iter()
-                .for_each(|(partition, _)| partition.step(log_failed(partition, &error))),
+                .for_each(|(partition, epoch)| partition.epoch_start(*epoch, Err(error.clone().into()))),
         }
     }
 

@@ -161,7 +161,14 @@ impl LogDir {
         let mut meta = self.meta.lock();
         meta.set_cluster_id(&self.shared.path, Some(cluster_id))?;
         meta.set_broker_epoch(epoch);
-        meta.write(&*self.shared.storage, &self.shared.path)
+        match meta.write(&*self.shared.storage, &self.shared.path) {
+            // A full disk is no reason not to start. The next life compares with an older epoch, which is as good.
+            Err(error) if error.is_disk_full() => {
+                tracing::warn!(%error, "the registration is not noted");
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     /// The broker epoch that the last process noted when it stopped cleanly; `None` after a crash or a first start.
@@ -325,6 +332,12 @@ impl LogDir {
     /// Bytes in the tail cache.
     pub fn tail_cache_bytes(&self) -> usize {
         self.shared.tail_cache.bytes()
+    }
+
+    /// Changes [`LogDirConfig::disk_reserve_bytes`], with effect when this returns.
+    pub fn set_disk_reserve(&self, bytes: u64) {
+        self.shared.set_disk_reserve(bytes);
+        self.inner.writer.look_at_space(self.inner.writer.is_stalled());
     }
 
     /// Whether appends are refused for want of disk space; it ends by itself.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use strom_config::{BrokerLayers, ConfigMap, Durability as ConfigDurability, TopicConfig};
+use strom_config::{BrokerLayers, ConfigMap, Durability as ConfigDurability, Effective, TopicConfig};
 use strom_log::LogConfig;
 use strom_metadata::{ConfigResource, Image};
 use strom_types::TopicId;
@@ -28,7 +28,12 @@ impl Partitions {
                 }
             })
             .collect();
-        if !all && topics.is_empty() {
+        if all {
+            let reserve = self.with_layers(image, |layers| {
+                Effective::broker(layers).int("strom.disk.reserve.bytes")
+            });
+            self.dir.set_disk_reserve(u64::try_from(reserve).unwrap_or(0));
+        } else if topics.is_empty() {
             return;
         }
         let mut configs: HashMap<TopicId, Arc<TopicConfig>> = HashMap::new();
@@ -46,20 +51,7 @@ impl Partitions {
 
     /// The topic's configuration: its own over the cluster's dynamic one over this broker's files.
     pub(super) fn topic_config(&self, image: &Image, topic: TopicId) -> Arc<TopicConfig> {
-        let map = |resource: &ConfigResource| -> ConfigMap {
-            image
-                .config(resource)
-                .map(|m| m.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
-                .unwrap_or_default()
-        };
-        let own = map(&ConfigResource::Topic(topic));
-        let broker = map(&ConfigResource::Broker(self.config.broker_id));
-        let default = map(&ConfigResource::BrokerDefault);
-        let layers = BrokerLayers {
-            dynamic_broker: &broker,
-            dynamic_default: &default,
-            static_broker: self.config.settings.static_layer(),
-        };
+        let own = stored(image, &ConfigResource::Topic(topic));
         // The mode is fixed by the topic's own key at its creation: eligibility after a crash hangs on it.
         let durability = match image.is_page_cache_topic(topic) {
             true => ConfigDurability::PageCache,
@@ -67,9 +59,25 @@ impl Partitions {
         };
         Arc::new(TopicConfig {
             durability,
-            ..TopicConfig::resolve(&own, layers)
+            ..self.with_layers(image, |layers| TopicConfig::resolve(&own, layers))
         })
     }
+
+    fn with_layers<R>(&self, image: &Image, read: impl FnOnce(BrokerLayers<'_>) -> R) -> R {
+        let broker = stored(image, &ConfigResource::Broker(self.config.broker_id));
+        let default = stored(image, &ConfigResource::BrokerDefault);
+        read(BrokerLayers {
+            dynamic_broker: &broker,
+            dynamic_default: &default,
+            static_broker: self.config.settings.static_layer(),
+        })
+    }
+}
+
+fn stored(image: &Image, resource: &ConfigResource) -> ConfigMap {
+    let map = image.config(resource);
+    map.map(|m| m.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+        .unwrap_or_default()
 }
 
 pub(super) fn log_config(topic: &TopicConfig, broker: &BrokerConfig) -> LogConfig {

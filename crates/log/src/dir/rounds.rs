@@ -42,6 +42,7 @@ impl Writer {
         let mut to_flush = None;
         self.check_space(!stalled.is_empty());
         let mut written: Vec<(TopicIdPartition, Offset)> = Vec::with_capacity(logs.len());
+        let mut full: Vec<Arc<Log>> = Vec::new();
         for log in stalled.into_iter().chain(logs) {
             match log.write_pending() {
                 Ok(Some(done)) => {
@@ -58,7 +59,10 @@ impl Writer {
                 Err(error) if error.is_disk_full() => {
                     tracing::debug!(partition = %log.id(), %error, "waiting for disk space");
                     self.dir.set_full(true);
-                    self.stalled.lock().push(log);
+                    // An earlier segment's part may have been written.
+                    log.request_flush();
+                    to_flush.get_or_insert(0);
+                    full.push(log);
                 }
                 Err(error) => {
                     self.dir.fail(&error);
@@ -69,6 +73,11 @@ impl Writer {
         if !written.is_empty() {
             self.dir.listener.written(&written);
         }
+        if !full.is_empty() {
+            let ids: Vec<_> = full.iter().map(|log| log.id()).collect();
+            *self.stalled.lock() = full;
+            self.dir.listener.stalled(&ids);
+        }
         to_flush
     }
 
@@ -78,17 +87,17 @@ impl Writer {
 
     /// Looks at the free space at most every 100 ms. While logs are stalled the disk counts as full.
     pub(crate) fn check_space(&self, stalled: bool) {
-        let mut checked = self.space_checked.lock();
         let now = Instant::now();
-        let fresh = checked.is_some_and(|at| now.duration_since(at) < SPACE_CHECK_EVERY);
-        if fresh && self.dir.config.threads {
-            return;
+        let fresh = |at: Instant| now.duration_since(at) < SPACE_CHECK_EVERY;
+        if !(self.dir.config.threads && self.space_checked.lock().is_some_and(fresh)) {
+            self.look_at_space(stalled);
         }
-        *checked = Some(now);
+    }
+
+    pub(crate) fn look_at_space(&self, stalled: bool) {
+        *self.space_checked.lock() = Some(Instant::now());
         match self.dir.storage.available_bytes() {
-            Ok(available) => self
-                .dir
-                .set_full(stalled || available < self.dir.config.disk_reserve_bytes),
+            Ok(available) => self.dir.set_full(stalled || available < self.dir.disk_reserve()),
             Err(error) => tracing::warn!(dir = %self.dir.path.display(), %error, "cannot ask for free space"),
         }
     }
