@@ -96,7 +96,7 @@ impl App {
             dir.clean_shutdown_epoch(),
         )
         .await?;
-        dir.set_cluster_id(&registration.cluster_id)?;
+        dir.registered(&registration.cluster_id, registration.epoch)?;
         let checkpointed = dir.high_watermarks()?.into_iter().collect();
         let (shared, notes) = Shared::new(clock, metrics, checkpointed);
         let config = Arc::new(config);

@@ -68,6 +68,12 @@ impl LogListener for LogEvents {
         self.advance(logs);
     }
 
+    fn stalled(&self, logs: &[TopicIdPartition]) {
+        let partitions = self.partitions.read();
+        let hosted = logs.iter().filter_map(|key| partitions.as_ref()?.get(*key));
+        hosted.for_each(|partition| partition.log_stalled());
+    }
+
     fn failed(&self, error: &LogError) {
         error!(%error, "the log directory is dead for this process's life; the broker stops");
         let partitions = self.partitions.read().as_ref().map(|partitions| partitions.all());

@@ -1,22 +1,27 @@
 //! The partitions that this broker has a replica of, kept in step with the metadata.
 
+mod configs;
+mod strays;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use parking_lot::{Mutex, RwLock};
 use strom_client::MetadataChange;
-use strom_config::{BrokerLayers, ConfigMap, Durability as ConfigDurability, TopicConfig};
-use strom_log::{Log, LogConfig, LogDir};
-use strom_metadata::{ConfigResource, Image, PartitionState};
+use strom_config::{Durability as ConfigDurability, TopicConfig};
+use strom_log::{Log, LogDir};
+use strom_metadata::{Image, PartitionState};
 use strom_proto::convert::topic_id_bytes;
 use strom_proto::v1;
 use strom_replication::{BrokerState, Durability, Event, RecoveryState, Removal, ReplicaConfig};
 use strom_types::{BrokerEpoch, BrokerId, LeaderEpoch, TopicId, TopicIdPartition};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::config::BrokerConfig;
 use crate::partition::Partition;
 use crate::shared::{Note, Shared};
+use configs::log_config;
 
 /// From so many leaderships on, their starts are synced together.
 const SYNC_TOGETHER_MIN: usize = 8;
@@ -28,6 +33,7 @@ pub(crate) struct Partitions {
     shared: Arc<Shared>,
     hosted: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
     damaged: Mutex<BTreeSet<TopicIdPartition>>,
+    strays_swept: AtomicBool,
 }
 
 impl Partitions {
@@ -44,6 +50,7 @@ impl Partitions {
             shared,
             hosted: RwLock::default(),
             damaged: Mutex::default(),
+            strays_swept: AtomicBool::new(false),
         }
     }
 
@@ -103,8 +110,8 @@ impl Partitions {
                     .entry(key.topic_id)
                     .or_insert_with(|| self.topic_config(image, key.topic_id));
                 leaderships.extend(self.assign(image, key, state, config));
-            } else if let Some(partition) = self.hosted.write().remove(&key) {
-                partition.step(Event::Removed(Removal::Unassigned));
+            } else {
+                self.remove(key, Removal::Unassigned);
             }
         }
         self.begin_leaderships(&leaderships);
@@ -113,6 +120,7 @@ impl Partitions {
         }
         self.configs_changed(image, &delta.configs);
         self.note_damaged(image);
+        self.sweep_strays(image);
         if !delta.removed_topics.is_empty() {
             let names = delta.removed_topics.iter().map(|topic| topic.name.to_string());
             self.shared.note(Note::TopicsRemoved {
@@ -122,17 +130,27 @@ impl Partitions {
     }
 
     fn remove_topic(&self, topic: TopicId) {
-        let gone: Vec<_> = {
-            let mut hosted = self.hosted.write();
-            let keys: Vec<_> = hosted
-                .keys()
-                .filter(|key| key.topic_id == topic)
-                .copied()
-                .collect();
-            keys.into_iter().filter_map(|key| hosted.remove(&key)).collect()
+        let hosted = self.hosted.read();
+        let keys: Vec<_> = hosted
+            .keys()
+            .filter(|key| key.topic_id == topic)
+            .copied()
+            .collect();
+        drop(hosted);
+        for key in keys {
+            self.remove(key, Removal::Deleted);
+        }
+    }
+
+    /// Ends a replica and deletes its log, here and now: left for later, a partition that comes back meanwhile would
+    /// lose its new log.
+    fn remove(&self, key: TopicIdPartition, removal: Removal) {
+        let Some(partition) = self.hosted.write().remove(&key) else {
+            return;
         };
-        for partition in gone {
-            partition.step(Event::Removed(Removal::Deleted));
+        partition.step(Event::Removed(removal));
+        if let Err(error) = self.dir.delete_log(key) {
+            warn!(topic = %partition.topic(), partition = key.partition, %error, "cannot delete a log");
         }
     }
 
@@ -140,10 +158,7 @@ impl Partitions {
     fn begin_leaderships(&self, leaderships: &[(Arc<Partition>, LeaderEpoch)]) {
         if leaderships.len() < SYNC_TOGETHER_MIN {
             for (partition, epoch) in leaderships {
-                partition.step(match partition.log().assign_epoch_start(*epoch) {
-                    Ok(_) => Event::EpochStartPersisted { epoch: *epoch },
-                    Err(error) => log_failed(partition, &error),
-                });
+                partition.epoch_start(*epoch, partition.log().assign_epoch_start(*epoch).map(drop));
             }
             return;
         }
@@ -154,15 +169,12 @@ impl Partitions {
         match self.dir.assign_epoch_starts(&logs) {
             Ok(starts) => {
                 for ((partition, epoch), start) in leaderships.iter().zip(starts) {
-                    partition.step(match start {
-                        Ok(_) => Event::EpochStartPersisted { epoch: *epoch },
-                        Err(error) => log_failed(partition, &error),
-                    });
+                    partition.epoch_start(*epoch, start.map(drop));
                 }
             }
             Err(error) => leaderships
                 .iter()
-                .for_each(|(partition, _)| partition.step(log_failed(partition, &error))),
+                .for_each(|(partition, epoch)| partition.epoch_start(*epoch, Err(error.clone().into()))),
         }
     }
 
@@ -232,65 +244,6 @@ impl Partitions {
             }
         }
     }
-
-    fn configs_changed(&self, image: &Image, resources: &[ConfigResource]) {
-        let all = resources.iter().any(|r| match r {
-            ConfigResource::BrokerDefault => true,
-            ConfigResource::Broker(id) => *id == self.config.broker_id,
-            _ => false,
-        });
-        let topics: Vec<TopicId> = resources
-            .iter()
-            .filter_map(|r| {
-                if let ConfigResource::Topic(id) = r {
-                    Some(*id)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        if !all && topics.is_empty() {
-            return;
-        }
-        let mut configs: HashMap<TopicId, Arc<TopicConfig>> = HashMap::new();
-        for partition in self.all() {
-            let topic = partition.key().topic_id;
-            if all || topics.contains(&topic) {
-                let config = configs
-                    .entry(topic)
-                    .or_insert_with(|| self.topic_config(image, topic));
-                partition.log().set_config(log_config(config, &self.config));
-                partition.set_config(config.clone());
-            }
-        }
-    }
-
-    /// The topic's configuration: its own over the cluster's dynamic one over this broker's files.
-    fn topic_config(&self, image: &Image, topic: TopicId) -> Arc<TopicConfig> {
-        let map = |resource: &ConfigResource| -> ConfigMap {
-            image
-                .config(resource)
-                .map(|m| m.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
-                .unwrap_or_default()
-        };
-        let own = map(&ConfigResource::Topic(topic));
-        let broker = map(&ConfigResource::Broker(self.config.broker_id));
-        let default = map(&ConfigResource::BrokerDefault);
-        let layers = BrokerLayers {
-            dynamic_broker: &broker,
-            dynamic_default: &default,
-            static_broker: self.config.settings.static_layer(),
-        };
-        // The mode is fixed by the topic's own key at its creation: eligibility after a crash hangs on it.
-        let durability = match image.is_page_cache_topic(topic) {
-            true => ConfigDurability::PageCache,
-            false => ConfigDurability::Durable,
-        };
-        Arc::new(TopicConfig {
-            durability,
-            ..TopicConfig::resolve(&own, layers)
-        })
-    }
 }
 
 fn log_failed(partition: &Partition, error: &dyn std::fmt::Display) -> Event {
@@ -334,17 +287,5 @@ fn registration(image: &Image, id: BrokerId) -> BrokerState {
             fenced: true,
             shutting_down: false,
         },
-    }
-}
-
-fn log_config(topic: &TopicConfig, broker: &BrokerConfig) -> LogConfig {
-    let size = |bytes: i64| u32::try_from(bytes).unwrap_or(u32::MAX);
-    LogConfig {
-        segment_bytes: size(topic.segment_bytes),
-        segment_ms: topic.segment_ms,
-        index_interval_bytes: size(topic.index_interval_bytes),
-        segment_index_bytes: size(topic.segment_index_bytes),
-        producer_id_expiration_ms: broker.producer_id_expiration_ms,
-        durable: topic.durability == ConfigDurability::Durable,
     }
 }

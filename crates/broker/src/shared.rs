@@ -34,9 +34,6 @@ pub(crate) enum Note {
         new_isr: Vec<IsrMember>,
         recovery_state: RecoveryState,
     },
-    DeleteLog {
-        key: TopicIdPartition,
-    },
     /// Topics, by their names, are gone from the metadata.
     TopicsRemoved {
         names: Vec<String>,

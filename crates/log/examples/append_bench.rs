@@ -26,6 +26,7 @@ impl LogListener for Counter {
     fn flushed(&self, _: &[(TopicIdPartition, Offset)]) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
     }
+    fn stalled(&self, _: &[TopicIdPartition]) {}
     fn failed(&self, error: &LogError) {
         eprintln!("failed: {error}");
     }

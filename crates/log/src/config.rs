@@ -18,7 +18,7 @@ pub enum SyncMode {
 /// Settings of a data directory. `Default` suits a broker; `node_id` must be set.
 #[derive(Clone, Debug)]
 pub struct LogDirConfig {
-    /// `None` while the cluster is not known yet: then see [`crate::LogDir::set_cluster_id`].
+    /// `None` while the cluster is not known yet: then see [`crate::LogDir::registered`].
     pub cluster_id: Option<String>,
     pub node_id: i32,
     /// Appends are refused when fewer bytes than this are left on the file system.

@@ -7,6 +7,7 @@ mod contents;
 pub(crate) mod epoch_journal;
 mod housekeeping;
 mod meta;
+mod removal;
 mod rounds;
 mod shared;
 mod sync_policy;
@@ -17,7 +18,7 @@ mod work_queue;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, RwLock};
@@ -32,7 +33,7 @@ use crate::storage::{DiskStorage, Storage, StorageLock, read_file, replace_file}
 use checkpoint_file::{
     CHECKPOINT_BYTES_MAX, Checkpoint, HIGH_WATERMARK_FILE, decode_high_watermarks, encode_high_watermarks,
 };
-use contents::{Partitions, list_partitions, read_checkpoint};
+use contents::{Contents, Partitions, list_partitions, read_checkpoint};
 use epoch_journal::EpochJournal;
 use housekeeping::Housekeeper;
 use meta::Meta;
@@ -44,6 +45,8 @@ pub(crate) use shared::DirShared;
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 const LOCK_FILE: &str = ".lock";
 const TRASH_SUFFIX: &str = ".deleted";
+/// Kafka's.
+const STRAY_SUFFIX: &str = "-stray";
 /// Locks that keep one log from being opened twice at once.
 const OPENING_STRIPES: usize = 32;
 
@@ -101,7 +104,11 @@ impl LogDir {
         wal::replay(&*storage, path)?;
         let meta = Meta::open(&*storage, path, config.cluster_id.as_deref(), config.node_id)?;
         let marker = meta::take_clean_marker(&*storage, path)?;
-        let (on_disk, trash) = list_partitions(&*storage, path)?;
+        let Contents {
+            partitions: on_disk,
+            trash,
+            strays,
+        } = list_partitions(&*storage, path)?;
         let journal = EpochJournal::read(&*storage, path)?;
         let (checkpoint, lost) = read_checkpoint(&*storage, path, !on_disk.is_empty())?;
         let clean_epoch = marker
@@ -118,7 +125,7 @@ impl LogDir {
         let inner = Arc::new(Inner {
             writer: Writer::new(shared.clone()),
             flusher: Flusher::new(shared.clone()),
-            housekeeper: Housekeeper::new(shared.clone(), trash),
+            housekeeper: Housekeeper::new(shared.clone(), trash, strays),
             logs: RwLock::default(),
             checkpoint: Mutex::new(checkpoint),
             on_disk: Mutex::new(on_disk),
@@ -147,20 +154,36 @@ impl LogDir {
         self.meta.lock().directory_id
     }
 
-    /// Notes the cluster's id once it is known; refused when the directory belongs to another cluster.
-    pub fn set_cluster_id(&self, cluster_id: &str) -> Result<(), LogError> {
+    /// The cluster that the directory belongs to, once that is known.
+    pub fn cluster_id(&self) -> Option<String> {
+        self.meta.lock().cluster_id.clone()
+    }
+
+    /// Notes the cluster's id and this life's broker epoch; refused when the directory belongs to another cluster.
+    pub fn registered(&self, cluster_id: &str, epoch: BrokerEpoch) -> Result<(), LogError> {
         let mut meta = self.meta.lock();
-        let before = meta.clone();
         meta.set_cluster_id(&self.shared.path, Some(cluster_id))?;
-        if *meta != before {
-            meta.write(&*self.shared.storage, &self.shared.path)?;
+        meta.set_broker_epoch(epoch);
+        match meta.write(&*self.shared.storage, &self.shared.path) {
+            // A full disk is no reason not to start. The next life compares with an older epoch, which is as good.
+            Err(error) if error.is_disk_full() => {
+                tracing::warn!(%error, "the registration is not noted");
+                Ok(())
+            }
+            written => written,
         }
-        Ok(())
     }
 
     /// The broker epoch that the last process noted when it stopped cleanly; `None` after a crash or a first start.
     pub fn clean_shutdown_epoch(&self) -> Option<BrokerEpoch> {
         self.clean_epoch
+    }
+
+    /// All partitions with a directory or an open log.
+    pub fn partition_ids(&self) -> Vec<TopicIdPartition> {
+        let mut ids: Vec<_> = self.inner.on_disk.lock().keys().copied().collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// All partitions with a directory, and their topics' names (`None` where that file is damaged).
@@ -249,30 +272,6 @@ impl LogDir {
         self.inner.logs.read().get(&id).cloned()
     }
 
-    /// Deletes a partition: gone under its name when this returns, its bytes are freed in the background. A missing one
-    /// is fine.
-    pub fn delete_log(&self, id: TopicIdPartition) -> Result<(), LogError> {
-        let n = self.inner.trash_names.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{id}.{:x}-{n}{TRASH_SUFFIX}", std::process::id());
-        let trash = self.shared.path.join(unique);
-        let log = self.inner.logs.write().remove(&id);
-        let known = self.inner.on_disk.lock().remove(&id).is_some();
-        self.inner.checkpoint.lock().logs.remove(&id);
-        self.inner.journal.lock().starts.remove(&id);
-        match log {
-            Some(log) => log.delete(&trash)?,
-            None if known => {
-                let path = self.shared.path.join(id.to_string());
-                let renamed = self.shared.storage.rename(&path, &trash);
-                renamed.map_err(|error| LogError::io("delete", &path, error))?;
-            }
-            None => return Ok(()),
-        }
-        self.shared.root_dirty();
-        self.inner.housekeeper.trash(trash);
-        Ok(())
-    }
-
     /// [`Log::assign_epoch_start`] for many logs at the price of one: each log's start offset, or its own error.
     pub fn assign_epoch_starts(
         &self,
@@ -336,6 +335,12 @@ impl LogDir {
     /// Bytes in the tail cache.
     pub fn tail_cache_bytes(&self) -> usize {
         self.shared.tail_cache.bytes()
+    }
+
+    /// Changes [`LogDirConfig::disk_reserve_bytes`], with effect when this returns.
+    pub fn set_disk_reserve(&self, bytes: u64) {
+        self.shared.set_disk_reserve(bytes);
+        self.inner.writer.look_at_space(self.inner.writer.is_stalled());
     }
 
     /// Whether appends are refused for want of disk space; it ends by itself.

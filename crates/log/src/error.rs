@@ -116,6 +116,14 @@ impl AppendError {
     }
 }
 
+impl AppendError {
+    /// Whether the disk (or the quota) is full.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, AppendError::DiskFull)
+            || matches!(self, AppendError::Log(error) if error.is_disk_full())
+    }
+}
+
 #[derive(Clone, Debug, Error)]
 pub enum ReadError {
     #[error("offset {offset} lies outside {log_start}..={log_end}")]

@@ -160,8 +160,8 @@ fn one_process_per_directory() {
     })
     .unwrap();
     assert_eq!(dir.directory_id(), directory_id);
-    assert!(dir.set_cluster_id("c2").is_err());
-    dir.set_cluster_id("c1").unwrap();
+    assert!(dir.registered("c2", BrokerEpoch(1)).is_err());
+    dir.registered("c1", BrokerEpoch(1)).unwrap();
 }
 
 #[test]

@@ -90,6 +90,8 @@ fn no_space_in_the_middle_of_a_write() {
     disk.set_capacity(disk.used_bytes() + 1_500);
     for _ in 0..3 {
         settle(&dir);
+        let stalled = std::mem::take(&mut ear.0.lock().stalled);
+        assert_eq!(stalled, [id(0), id(1)], "told each round");
         assert_eq!(
             (log.written_offset(), log.durable_offset(), log.log_end_offset()),
             (1, 1, 5)

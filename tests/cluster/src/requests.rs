@@ -6,6 +6,7 @@ use strom_kafka_codec::messages::delete_records_request::{DeleteRecordsPartition
 use strom_kafka_codec::messages::delete_topics_request::DeleteTopicState;
 use strom_kafka_codec::messages::fetch_request::{FetchPartition, FetchTopic};
 use strom_kafka_codec::messages::fetch_response::PartitionData;
+use strom_kafka_codec::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use strom_kafka_codec::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use strom_kafka_codec::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use strom_kafka_codec::messages::metadata_request::MetadataRequestTopic;
@@ -13,8 +14,9 @@ use strom_kafka_codec::messages::metadata_response::MetadataResponseTopic;
 use strom_kafka_codec::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use strom_kafka_codec::messages::produce_response::PartitionProduceResponse;
 use strom_kafka_codec::messages::{
-    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    ProduceRequest,
 };
 use strom_records::{BatchBuilder, BatchIter, MAX_DECOMPRESSED_BYTES, NewRecord, Record};
 use strom_types::{ProducerEpoch, ProducerId};
@@ -266,6 +268,28 @@ pub async fn delete_records(raw: &mut Raw, topic: &str, partition: i32, offset: 
     let partition = reply.topics.first().and_then(|topic| topic.partitions.first());
     let partition = partition.expect("the partition's reply");
     (partition.low_watermark, partition.error_code)
+}
+
+/// Kafka's resource types in requests about configurations.
+pub const TOPIC_RESOURCE: i8 = 2;
+pub const BROKER_RESOURCE: i8 = 4;
+
+/// Sets one key of a topic or of a broker, by IncrementalAlterConfigs; an empty name is all brokers.
+pub async fn alter_config(raw: &mut Raw, resource: (i8, &str), key: &str, value: &str) -> i16 {
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: resource.0,
+            resource_name: resource.1.to_owned().into(),
+            configs: vec![AlterableConfig {
+                name: key.to_owned().into(),
+                config_operation: 0,
+                value: Some(value.to_owned().into()),
+            }],
+        }],
+        ..Default::default()
+    };
+    let reply = raw.call(1, &request).await;
+    reply.responses.first().expect("the resource's reply").error_code
 }
 
 /// A producer id with epoch 0.

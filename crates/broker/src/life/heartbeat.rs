@@ -8,7 +8,7 @@ use strom_proto::v1;
 use strom_runtime::Shutdown;
 use strom_types::{ErrorCode, MetadataOffset, Mono};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, info};
 
@@ -16,8 +16,10 @@ use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::life::leaderless::Leaderless;
 
-/// Before the controllers have said what the session is.
-const FIRST_INTERVAL: Duration = Duration::from_millis(100);
+/// While this broker waits for the controllers: to serve, or to be let go.
+const WAITING_INTERVAL: Duration = Duration::from_millis(100);
+/// Another broker's controlled shutdown waits until all have applied it: they say so after at most this time.
+const APPLIED_DELAY: Duration = Duration::from_millis(50);
 /// Heartbeats per session.
 const PER_SESSION: u32 = 6;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
@@ -102,17 +104,19 @@ impl Heartbeat {
                 leaderless_at: is_refused(&status).then_some(asked),
             })?
             .into_inner();
-        let mut every = FIRST_INTERVAL;
+        let mut every = WAITING_INTERVAL;
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (mut applied, mut want_shutdown) = (self.applied.clone(), self.want_shutdown.clone());
-        let mut last_answer = self.broker.clock().mono();
+        let mut unanswered = Some(asked);
+        let mut applied_due = None;
         loop {
+            let waits = !self.standing.borrow().unfenced || *want_shutdown.borrow();
             tokio::select! {
                 biased;
                 reply = replies.message() => {
                     let reply = reply.map_err(|s| s.to_string())?.ok_or("the controller ended it")?;
-                    last_answer = self.broker.clock().mono();
+                    unanswered = None;
                     let wanted = self.take(&reply)?;
                     if let Some(ended) = wanted.1 {
                         return Ok(ended);
@@ -125,13 +129,22 @@ impl Heartbeat {
                     continue;
                 }
                 _ = tick.tick() => {}
-                // News that the controllers wait for goes out at once.
-                changed = applied.changed(), if !self.standing.borrow().unfenced => changed.map_err(|e| e.to_string())?,
+                () = sleep_until(applied_due.unwrap_or_else(Instant::now)), if applied_due.is_some() => {}
+                changed = applied.changed() => {
+                    changed.map_err(|e| e.to_string())?;
+                    // News that this broker waits for an answer to goes out at once.
+                    if !waits {
+                        applied_due.get_or_insert_with(|| Instant::now() + APPLIED_DELAY);
+                        continue;
+                    }
+                }
                 changed = want_shutdown.changed() => changed.map_err(|e| e.to_string())?,
             }
-            if self.broker.clock().mono().since(last_answer) > ANSWER_MAX {
+            let now = self.broker.clock().mono();
+            if now.since(*unanswered.get_or_insert(now)) > ANSWER_MAX {
                 return Err("no answer for too long".into());
             }
+            applied_due = None;
             sender.send(self.heartbeat()).await.map_err(|e| e.to_string())?;
         }
     }
@@ -191,9 +204,8 @@ impl Heartbeat {
             *known = standing;
             changed
         });
-        // A fenced broker asks often: it waits to serve.
-        let every = if reply.fenced {
-            FIRST_INTERVAL
+        let every = if reply.fenced || *self.want_shutdown.borrow() {
+            WAITING_INTERVAL
         } else {
             session / PER_SESSION
         };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use parking_lot::MutexGuard;
+use strom_log::AppendError;
 use strom_replication::{Alarm, Effect, Event};
 use strom_types::{ErrorCode, LeaderEpoch};
 use tracing::{error, info, warn};
@@ -17,10 +18,10 @@ impl Partition {
         let mut next = self.step_once(inner, event);
         while let Some(effect) = next.pop_front() {
             let outcome = match effect {
-                Effect::AssignEpochStart { epoch, .. } => Some(match self.log.assign_epoch_start(epoch) {
-                    Ok(_) => Event::EpochStartPersisted { epoch },
-                    Err(error) => self.log_failed("assign an epoch in", &error),
-                }),
+                Effect::AssignEpochStart { epoch, .. } => {
+                    let assigned = self.log.assign_epoch_start(epoch);
+                    self.epoch_start_outcome(inner, epoch, assigned.map(drop))
+                }
                 effect => self.carry_out(inner, effect),
             };
             if let Some(event) = outcome {
@@ -45,6 +46,42 @@ impl Partition {
             }
         }
         epoch_start
+    }
+
+    /// The start of a leadership was made durable, or not. On a full disk it is tried again with each tick.
+    pub(crate) fn epoch_start(&self, epoch: LeaderEpoch, assigned: Result<(), AppendError>) {
+        let mut inner = self.inner.lock();
+        if let Some(event) = self.epoch_start_outcome(&mut inner, epoch, assigned) {
+            self.step_locked(&mut inner, event);
+        }
+    }
+
+    fn epoch_start_outcome(
+        &self,
+        inner: &mut Inner,
+        epoch: LeaderEpoch,
+        assigned: Result<(), AppendError>,
+    ) -> Option<Event> {
+        inner.epoch_start_due = None;
+        match assigned {
+            Ok(()) => Some(Event::EpochStartPersisted { epoch }),
+            Err(error) if error.is_disk_full() => {
+                inner.epoch_start_due = Some(epoch);
+                None
+            }
+            Err(error) => Some(self.log_failed("assign an epoch in", &error)),
+        }
+    }
+
+    /// Tries again what a full disk has kept from being made durable.
+    pub(crate) fn retry_epoch_start(&self) {
+        let mut inner = self.inner.lock();
+        if let Some(epoch) = inner.epoch_start_due {
+            let assigned = self.log.assign_epoch_start(epoch);
+            if let Some(event) = self.epoch_start_outcome(&mut inner, epoch, assigned.map(drop)) {
+                self.step_locked(&mut inner, event);
+            }
+        }
     }
 
     fn step_once(&self, inner: &mut MutexGuard<'_, Inner>, event: Event) -> VecDeque<Effect> {
@@ -143,12 +180,8 @@ impl Partition {
                 self.raise(alarm, "replica alarm");
                 None
             }
-            Effect::DeleteLog { .. } => {
-                self.shared.note(Note::DeleteLog { key: self.key });
-                None
-            }
-            // The log directory is closed as a whole, after its last partition.
-            Effect::CloseLog => None,
+            // Whoever removed the replica deletes its log; the directory is closed as a whole, after its last partition.
+            Effect::DeleteLog { .. } | Effect::CloseLog => None,
             _ => None,
         }
     }

@@ -55,6 +55,8 @@ struct Inner {
     acks: AckWaiters,
     fetches: FetchWaiters,
     pushes: Pushes,
+    /// A leadership whose start could not be made durable yet, for want of disk space.
+    epoch_start_due: Option<LeaderEpoch>,
     /// The answer to the position that a follower's step was for.
     answer: Option<FetchAnswer>,
     /// The records of the reply that a step is for.
@@ -78,6 +80,7 @@ impl Partition {
             acks: AckWaiters::default(),
             fetches: FetchWaiters::default(),
             pushes: Pushes::default(),
+            epoch_start_due: None,
             answer: None,
             arrived: None,
         };
@@ -125,6 +128,16 @@ impl Partition {
         self.step_locked(&mut inner, Event::LogAdvanced);
         // acks=1 does not hang on the high watermark.
         self.settle(&mut inner);
+    }
+
+    /// The disk is full, and what was appended last waits in memory until there is room. Its producers are told at once,
+    /// and that the outcome is open: followers may have these records, and a later write may bring them here.
+    pub(crate) fn log_stalled(&self) {
+        let mut inner = self.inner.lock();
+        let written = self.log.written_offset();
+        inner
+            .acks
+            .fail_from(written, ErrorCode::NotEnoughReplicasAfterAppend);
     }
 
     pub(crate) fn set_config(&self, config: Arc<TopicConfig>) {

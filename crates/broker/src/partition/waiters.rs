@@ -77,6 +77,20 @@ impl AckWaiters {
         }
     }
 
+    /// Fails those whose records end at `offset` or beyond.
+    pub(super) fn fail_from(&mut self, offset: Offset, code: ErrorCode) {
+        for queue in [&mut self.all, &mut self.leader] {
+            let (failed, kept) = queue
+                .drain(..)
+                .partition(|waiter| waiter.wait.last_offset >= offset);
+            *queue = kept;
+            let failed: VecDeque<AckWaiter> = failed;
+            failed
+                .into_iter()
+                .for_each(|waiter| waiter.ack.complete(Err(code)));
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty() && self.leader.is_empty()
     }

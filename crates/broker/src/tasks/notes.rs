@@ -2,7 +2,6 @@
 
 use strom_runtime::Shutdown;
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use crate::broker::Broker;
 use crate::life::IsrChange;
@@ -42,13 +41,6 @@ pub(crate) async fn take_notes(
                 };
                 // The receiver ends with the broker.
                 let _ = isr_changes.send(change);
-            }
-            Note::DeleteLog { key } => {
-                let dir = broker.dir().clone();
-                let deleted = tokio::task::spawn_blocking(move || dir.delete_log(key)).await;
-                if let Ok(Err(error)) = deleted {
-                    warn!(%key, %error, "cannot delete a log");
-                }
             }
             note @ (Note::LeaderReady { .. } | Note::LeadershipEnded { .. } | Note::TopicsRemoved { .. }) => {
                 broker.coordinators().take_note(broker.partitions(), note).await;

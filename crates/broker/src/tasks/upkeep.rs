@@ -26,6 +26,7 @@ pub(crate) async fn tick(broker: Broker, stop: Shutdown) {
         }
         let moment = broker.shared().moment();
         broker.partitions().for_each(|partition| {
+            partition.retry_epoch_start();
             let due = partition.with_replica(|replica| {
                 replica.next_tick().is_some_and(|due| due <= moment.now)
                     || (replica.waits_for_lease() && moment.lease_valid())

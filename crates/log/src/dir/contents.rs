@@ -8,7 +8,7 @@ use std::sync::Arc;
 use strom_types::TopicIdPartition;
 
 use super::checkpoint_file::{CHECKPOINT_BYTES_MAX, CHECKPOINT_FILE, Checkpoint};
-use super::{PARTITION_METADATA, TRASH_SUFFIX};
+use super::{PARTITION_METADATA, STRAY_SUFFIX, TRASH_SUFFIX};
 use crate::error::LogError;
 use crate::storage::{Storage, StorageFile, read_file, write_all_at};
 
@@ -16,13 +16,18 @@ const PARTITION_METADATA_BYTES_MAX: u64 = 4 << 10;
 
 pub(super) type Partitions = HashMap<TopicIdPartition, Option<Arc<str>>>;
 
-/// Partitions by their directories' names, and what earlier deletions left behind.
-pub(super) fn list_partitions(
-    storage: &dyn Storage,
-    path: &Path,
-) -> Result<(Partitions, Vec<PathBuf>), LogError> {
-    let mut partitions = HashMap::new();
-    let mut trash = Vec::new();
+/// By their directories' names.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub(super) partitions: Partitions,
+    /// What earlier deletions left behind.
+    pub(super) trash: Vec<PathBuf>,
+    /// Logs that were set aside.
+    pub(super) strays: Vec<PathBuf>,
+}
+
+pub(super) fn list_partitions(storage: &dyn Storage, path: &Path) -> Result<Contents, LogError> {
+    let mut contents = Contents::default();
     for entry in storage
         .list(path)
         .map_err(|error| LogError::io("list", path, error))?
@@ -31,12 +36,14 @@ pub(super) fn list_partitions(
             continue;
         }
         if entry.name.ends_with(TRASH_SUFFIX) {
-            trash.push(path.join(entry.name));
+            contents.trash.push(path.join(entry.name));
+        } else if entry.name.ends_with(STRAY_SUFFIX) {
+            contents.strays.push(path.join(entry.name));
         } else if let Ok(id) = entry.name.parse() {
-            partitions.insert(id, None);
+            contents.partitions.insert(id, None);
         }
     }
-    Ok((partitions, trash))
+    Ok(contents)
 }
 
 /// The checkpoint, and whether it ought to be there and is not.

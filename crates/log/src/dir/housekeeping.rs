@@ -25,15 +25,19 @@ pub(crate) struct Housekeeper {
 struct State {
     stopped: bool,
     trash: Vec<PathBuf>,
+    /// Set aside, and due when somebody has said so.
+    strays: Vec<PathBuf>,
+    strays_due: Option<Instant>,
 }
 
 impl Housekeeper {
-    pub(crate) fn new(dir: Arc<DirShared>, trash: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(dir: Arc<DirShared>, trash: Vec<PathBuf>, strays: Vec<PathBuf>) -> Self {
         Housekeeper {
             dir,
             state: Mutex::new(State {
-                stopped: false,
                 trash,
+                strays,
+                ..State::default()
             }),
             changed: Condvar::new(),
         }
@@ -43,6 +47,14 @@ impl Housekeeper {
     pub(crate) fn trash(&self, path: PathBuf) {
         self.state.lock().trash.push(path);
         self.changed.notify_one();
+    }
+
+    pub(crate) fn stray(&self, path: PathBuf) {
+        self.state.lock().strays.push(path);
+    }
+
+    pub(crate) fn delete_strays_after(&self, delay: Duration) {
+        self.state.lock().strays_due = Instant::now().checked_add(delay);
     }
 
     pub(crate) fn stop(&self) {
@@ -60,7 +72,14 @@ impl Housekeeper {
     }
 
     fn empty_trash(&self) {
-        let trash = std::mem::take(&mut self.state.lock().trash);
+        let trash = {
+            let mut state = self.state.lock();
+            let mut trash = std::mem::take(&mut state.trash);
+            if state.strays_due.is_some_and(|due| due <= Instant::now()) {
+                trash.append(&mut state.strays);
+            }
+            trash
+        };
         for path in trash {
             if let Err(error) = self.dir.storage.remove_dir_all(&path)
                 && error.kind() != std::io::ErrorKind::NotFound

@@ -15,12 +15,16 @@ const META_BYTES_MAX: u64 = 64 << 10;
 const CLEAN_FILE: &str = ".clean-shutdown";
 const CLEAN_VERSION_LINE: &str = "strom-clean-shutdown 1";
 
-/// Kafka's keys, version 1.
+/// Kafka's keys, version 1, and two of our own.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Meta {
     pub(crate) cluster_id: Option<String>,
     pub(crate) node_id: i32,
     pub(crate) directory_id: Uuid,
+    /// `broker.epoch`: of the last registration.
+    pub(crate) broker_epoch: Option<BrokerEpoch>,
+    /// `keep.strays`: epochs have gone back, so the controllers once knew more. Ends only by an operator's hand.
+    pub(crate) keep_strays: bool,
 }
 
 impl Meta {
@@ -47,6 +51,8 @@ impl Meta {
                 cluster_id: None,
                 node_id,
                 directory_id: Uuid::new_v4(),
+                broker_epoch: None,
+                keep_strays: false,
             },
         };
         if meta.node_id != node_id {
@@ -78,6 +84,12 @@ impl Meta {
         }
     }
 
+    /// Takes the epoch of a new registration: an index in the metadata log, so that it rises as long as that is the same.
+    pub(crate) fn set_broker_epoch(&mut self, epoch: BrokerEpoch) {
+        self.keep_strays |= self.broker_epoch.is_some_and(|last| epoch <= last);
+        self.broker_epoch = Some(epoch);
+    }
+
     pub(crate) fn write(&self, storage: &dyn Storage, dir: &Path) -> Result<(), LogError> {
         let mut text = format!(
             "version=1\nnode.id={}\ndirectory.id={}\n",
@@ -85,6 +97,12 @@ impl Meta {
         );
         if let Some(cluster_id) = &self.cluster_id {
             text.push_str(&format!("cluster.id={cluster_id}\n"));
+        }
+        if let Some(epoch) = self.broker_epoch {
+            text.push_str(&format!("broker.epoch={epoch}\n"));
+        }
+        if self.keep_strays {
+            text.push_str("keep.strays=true\n");
         }
         let path = dir.join(META_FILE);
         replace_file(storage, &path, text.as_bytes(), true)
@@ -105,6 +123,11 @@ impl Meta {
             cluster_id: value("cluster.id").map(str::to_owned),
             node_id: value("node.id")?.parse().ok()?,
             directory_id: value("directory.id")?.parse().ok()?,
+            broker_epoch: match value("broker.epoch") {
+                Some(epoch) => Some(BrokerEpoch(epoch.parse().ok()?)),
+                None => None,
+            },
+            keep_strays: value("keep.strays") == Some("true"),
         })
     }
 }

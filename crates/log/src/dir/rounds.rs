@@ -46,6 +46,7 @@ impl Writer {
         let logs: Vec<_> = stalled.into_iter().chain(logs).collect();
         let mut written: Vec<(TopicIdPartition, Offset)> = Vec::with_capacity(logs.len());
         let mut to_flush = Vec::new();
+        let mut full: Vec<Arc<Log>> = Vec::new();
         for log in &logs {
             let turn = log.io_turn();
             match log.write_pending(&turn) {
@@ -62,7 +63,9 @@ impl Writer {
                 Err(error) if error.is_disk_full() => {
                     tracing::debug!(partition = %log.id(), %error, "waiting for disk space");
                     self.dir.set_full(true);
-                    self.stalled.lock().push(log.clone());
+                    // An earlier segment's part may have been written.
+                    log.request_flush();
+                    full.push(log.clone());
                 }
                 Err(error) => {
                     self.dir.fail(&error);
@@ -73,6 +76,12 @@ impl Writer {
         let left = self.flush_small(to_flush);
         if !written.is_empty() {
             self.dir.listener.written(&written);
+        }
+        if !full.is_empty() {
+            let ids: Vec<_> = full.iter().map(|log| log.id()).collect();
+            *self.stalled.lock() = full;
+            self.dir.listener.stalled(&ids);
+            return Some(left.unwrap_or(0));
         }
         left
     }
@@ -122,17 +131,17 @@ impl Writer {
 
     /// Looks at the free space at most every 100 ms. While logs are stalled the disk counts as full.
     pub(crate) fn check_space(&self, stalled: bool) {
-        let mut checked = self.space_checked.lock();
         let now = Instant::now();
-        let fresh = checked.is_some_and(|at| now.duration_since(at) < SPACE_CHECK_EVERY);
-        if fresh && self.dir.config.threads {
-            return;
+        let fresh = |at: Instant| now.duration_since(at) < SPACE_CHECK_EVERY;
+        if !(self.dir.config.threads && self.space_checked.lock().is_some_and(fresh)) {
+            self.look_at_space(stalled);
         }
-        *checked = Some(now);
+    }
+
+    pub(crate) fn look_at_space(&self, stalled: bool) {
+        *self.space_checked.lock() = Some(Instant::now());
         match self.dir.storage.available_bytes() {
-            Ok(available) => self
-                .dir
-                .set_full(stalled || available < self.dir.config.disk_reserve_bytes),
+            Ok(available) => self.dir.set_full(stalled || available < self.dir.disk_reserve()),
             Err(error) => tracing::warn!(dir = %self.dir.path.display(), %error, "cannot ask for free space"),
         }
     }

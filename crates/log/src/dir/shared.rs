@@ -24,6 +24,7 @@ pub(crate) struct DirShared {
     pub(crate) files: FileCache,
     pub(crate) tail_cache: TailCache,
     queued_bytes: AtomicUsize,
+    disk_reserve: AtomicU64,
     full: AtomicBool,
     closing: AtomicBool,
     root_dirty: AtomicBool,
@@ -63,6 +64,7 @@ impl DirShared {
                 config.tail_cache_bytes_max,
                 Duration::from_millis(config.tail_cache_ms_max),
             ),
+            disk_reserve: AtomicU64::new(config.disk_reserve_bytes),
             config,
             queued_bytes: AtomicUsize::new(0),
             full: AtomicBool::new(false),
@@ -137,6 +139,14 @@ impl DirShared {
 
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queued_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn disk_reserve(&self) -> u64 {
+        self.disk_reserve.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_disk_reserve(&self, bytes: u64) {
+        self.disk_reserve.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -28,7 +28,7 @@ impl Log {
             return Err(AppendError::Invalid(format!("{} bytes, {header:?}", batch.len())));
         }
         let marker = marker_of(&header, &batch)?;
-        self.dir.admit(batch.len())?;
+        self.dir.check_alive()?;
         let mut state = self.opened()?;
         let latest = state.epochs.latest();
         if by.leader_epoch < latest {
@@ -52,6 +52,8 @@ impl Log {
         {
             return Ok(duplicate(&meta, by, state.log_start));
         }
+        // Not before: what is in the log is not to be called refused.
+        self.dir.admit(batch.len())?;
         let stamped = if by.log_append_time {
             header.with_max_timestamp(TimestampType::LogAppendTime, by.now.0)
         } else {

@@ -157,6 +157,7 @@ mod tests {
     impl LogListener for Deaf {
         fn written(&self, _: &[(TopicIdPartition, Offset)]) {}
         fn flushed(&self, _: &[(TopicIdPartition, Offset)]) {}
+        fn stalled(&self, _: &[TopicIdPartition]) {}
         fn failed(&self, _: &LogError) {}
     }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 pub struct Heard {
     pub written: Vec<(TopicIdPartition, Offset)>,
     pub flushed: Vec<(TopicIdPartition, Offset)>,
+    pub stalled: Vec<TopicIdPartition>,
     pub failures: Vec<String>,
 }
 
@@ -32,6 +33,10 @@ impl LogListener for Ear {
 
     fn flushed(&self, logs: &[(TopicIdPartition, Offset)]) {
         self.0.lock().flushed.extend_from_slice(logs);
+    }
+
+    fn stalled(&self, logs: &[TopicIdPartition]) {
+        self.0.lock().stalled.extend_from_slice(logs);
     }
 
     fn failed(&self, error: &LogError) {

@@ -27,4 +27,5 @@ mod members;
 mod producing;
 mod refusals;
 mod sessions;
+mod stopping;
 mod topics;

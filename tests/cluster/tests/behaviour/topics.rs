@@ -102,9 +102,13 @@ async fn a_deleted_topic_leaves_nothing_on_the_disk() {
 }
 
 #[tokio::test]
-#[ignore = "a broker does not look for logs whose topics were deleted while it was away"]
 async fn a_topic_deleted_while_its_broker_was_away_leaves_nothing_on_the_disk() {
-    let mut cluster = Cluster::builder().wiring(Wiring::Grpc).start().await;
+    let builder = Cluster::builder().wiring(Wiring::Grpc);
+    let mut cluster = builder
+        .setting("log.segment.delete.delay.ms", "100")
+        .allow_log("is set aside")
+        .start()
+        .await;
     let mut raw = Raw::connect(&cluster.bootstrap()).await;
     let id = create_topic(&mut raw, "deleted", 1, &[]).await;
     produce_values(&mut raw, "deleted", 0, &["a"]).await;

@@ -9,8 +9,7 @@ use strom_kafka_codec::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
 use strom_kafka_codec::messages::fetch_request::ReplicaState;
-use strom_kafka_codec::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use strom_kafka_codec::messages::{CreateTopicsRequest, FetchResponse, IncrementalAlterConfigsRequest};
+use strom_kafka_codec::messages::{CreateTopicsRequest, FetchResponse};
 use strom_testkit::Member as Process;
 
 use crate::target::Target;
@@ -299,7 +298,7 @@ async fn row_30_impossible_configs() {
                     "{name} at creation"
                 );
                 assert_eq!(
-                    alter(&mut raw, "healthy", key, value).await,
+                    alter_config(&mut raw, (TOPIC_RESOURCE, "healthy"), key, value).await,
                     INVALID_CONFIG,
                     "{name} later"
                 );
@@ -308,22 +307,6 @@ async fn row_30_impossible_configs() {
     }
     let unknown = describe_topic(&mut raw, "configured", false).await.error_code;
     assert_eq!(unknown, UNKNOWN_TOPIC_OR_PARTITION, "nothing was made");
-}
-
-async fn alter(raw: &mut Raw, topic: &str, key: &'static str, value: &str) -> i16 {
-    let request = IncrementalAlterConfigsRequest {
-        resources: vec![AlterConfigsResource {
-            resource_type: 2,
-            resource_name: topic.to_owned().into(),
-            configs: vec![AlterableConfig {
-                name: key.into(),
-                config_operation: 0,
-                value: Some(value.to_owned().into()),
-            }],
-        }],
-        ..Default::default()
-    };
-    raw.call(1, &request).await.responses.first().unwrap().error_code
 }
 
 #[tokio::test]

@@ -137,6 +137,7 @@ impl Node {
     pub(super) fn tick(&self) {
         let moment = self.shared.moment();
         for partition in self.partitions.all() {
+            partition.retry_epoch_start();
             let due = |replica: &strom_replication::Replica| {
                 replica.next_tick().is_some_and(|due| due <= moment.now) || replica.waits_for_lease()
             };
