@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use parking_lot::RwLock;
+use strom_runtime::trace_context;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tower::Service;
+use tracing::Instrument;
 
 use crate::EndpointError;
 
@@ -126,14 +128,16 @@ impl Service<Request<Body>> for Transport {
         }
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        trace_context::inject(request.headers_mut());
         match self {
             Transport::Remote(channel) => {
                 let response = channel.call(request);
                 Box::pin(async move { response.await.map_err(Into::into) })
             }
             Transport::Local(routes) => {
-                let response = routes.call(request);
+                let span = trace_context::of_call(request.headers(), request.uri().path());
+                let response = routes.call(request).instrument(span);
                 Box::pin(async move { response.await.map_err(Into::into) })
             }
         }

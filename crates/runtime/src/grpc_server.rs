@@ -18,8 +18,9 @@ use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tower::Service;
+use tracing::Instrument;
 
-use crate::{Endpoint, Shutdown};
+use crate::{Endpoint, Shutdown, trace_context};
 
 /// As on the clients' side: large frames and windows for the data path (docs/performance.md).
 const FRAME_BYTES_MAX: u32 = 1024 * 1024;
@@ -122,7 +123,10 @@ where
         let request = request.map(Body::new);
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
         match self.by_name.read().get(service).cloned() {
-            Some(mut routes) => Box::pin(routes.call(request)),
+            Some(mut routes) => {
+                let span = trace_context::of_call(request.headers(), request.uri().path());
+                Box::pin(routes.call(request).instrument(span))
+            }
             None => {
                 let status = Status::unavailable(format!("{service} does not run here, or not yet"));
                 Box::pin(std::future::ready(Ok(status.into_http())))

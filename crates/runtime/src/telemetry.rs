@@ -14,6 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::Settings;
+use crate::trace_context::SPANS;
 
 /// How long the last traces may take to leave when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -135,7 +136,9 @@ fn build(config: &TelemetryConfig) -> Result<(Layers, TelemetryGuard), Telemetry
         let traces = tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("strom"))
             // The exporter's own requests must not make spans, or they would feed themselves.
-            .with_filter(EnvFilter::new("info,h2=off,hyper=off,tonic=off,tower=off"));
+            .with_filter(EnvFilter::new(format!(
+                "info,{SPANS}=trace,h2=off,hyper=off,tonic=off,tower=off"
+            )));
         layers.push(traces.boxed());
     }
     Ok((layers, TelemetryGuard(provider)))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use strom_runtime::config::{Sources, load};
 use strom_runtime::telemetry::{LogFormat, TelemetryConfig, TelemetryError, init};
+use strom_runtime::{request_span, trace_context};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
@@ -63,7 +64,7 @@ async fn traces_go_to_the_collector() {
     );
     let guard = init(&config).unwrap();
     assert!(matches!(init(&config), Err(TelemetryError::Twice)));
-    tracing::info_span!("produce").in_scope(|| ());
+    assert!(request_span!("produce").in_scope(|| trace_context::current().is_some()));
     // The collector never answers, so that the last flush runs into its limit, off this thread.
     let flush = std::thread::spawn(move || drop(guard));
     let (mut stream, _) = tokio::time::timeout(Duration::from_secs(20), collector.accept())

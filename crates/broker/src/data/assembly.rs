@@ -1,11 +1,14 @@
 //! The reply to one produce request, put together as its partitions are acknowledged.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use strom_proto::splice::{Payload, Spliced, SplicedSender};
-use strom_proto::v1::{LeaderHint, ProducePartitionReply, ProduceReplyHead, RecordError};
+use strom_proto::v1::{LeaderHint, ProduceHead, ProducePartitionReply, ProduceReplyHead, RecordError};
+use strom_runtime::{continued_span, trace_context};
 use strom_types::{ErrorCode, Mono};
+use tracing::Span;
 
 use crate::partition::{AckSink, Acknowledged};
 
@@ -15,22 +18,35 @@ pub(super) struct Assembly {
     pub(super) deadline: Mono,
     /// Partitions without an outcome; the reply leaves when it reaches zero.
     missing: AtomicUsize,
-    replies: Mutex<Vec<Option<ProducePartitionReply>>>,
+    open: Mutex<Open>,
+    /// Whether `open` has a span that is recorded.
+    traced: bool,
     sender: SplicedSender<ProduceReplyHead>,
 }
 
+/// What there is until the reply leaves.
+struct Open {
+    replies: Vec<Option<ProducePartitionReply>>,
+    span: Span,
+}
+
 impl Assembly {
-    pub(super) fn new(
-        correlation: u64,
-        partitions: usize,
-        deadline: Mono,
-        sender: SplicedSender<ProduceReplyHead>,
-    ) -> Self {
+    pub(super) fn new(head: &ProduceHead, received: Mono, sender: SplicedSender<ProduceReplyHead>) -> Self {
+        let span = continued_span!(
+            &head.traceparent,
+            "produce",
+            otel.kind = "server",
+            partitions = head.partitions.len()
+        );
         Assembly {
-            correlation,
-            deadline,
-            missing: AtomicUsize::new(partitions),
-            replies: Mutex::new(vec![None; partitions]),
+            correlation: head.correlation,
+            deadline: received + Duration::from_millis(u64::from(head.timeout_ms)),
+            missing: AtomicUsize::new(head.partitions.len()),
+            traced: !span.is_disabled(),
+            open: Mutex::new(Open {
+                replies: vec![None; head.partitions.len()],
+                span,
+            }),
             sender,
         }
     }
@@ -41,8 +57,8 @@ impl Assembly {
 
     /// Sets one partition's outcome; the first one counts.
     pub(super) fn set(&self, place: usize, reply: ProducePartitionReply) {
-        let mut replies = self.replies.lock();
-        let Some(slot) = replies.get_mut(place) else {
+        let mut open = self.open.lock();
+        let Some(slot) = open.replies.get_mut(place) else {
             return;
         };
         if slot.is_some() {
@@ -50,13 +66,14 @@ impl Assembly {
         }
         *slot = Some(reply);
         if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.send(std::mem::take(&mut *replies));
+            self.send(std::mem::take(&mut open.replies));
+            open.span = Span::none();
         }
     }
 
     /// Answers what is still missing with an error that leaves the outcome open.
     pub(super) fn time_out(&self) {
-        let partitions = self.replies.lock().len();
+        let partitions = self.open.lock().replies.len();
         for place in 0..partitions {
             self.set(place, failed(ErrorCode::RequestTimedOut));
         }
@@ -87,6 +104,10 @@ impl AckSink for Assembly {
             Err(code) => failed(code),
         };
         self.set(place, reply);
+    }
+
+    fn traceparent(&self) -> Option<String> {
+        self.traced.then(|| trace_context::of(&self.open.lock().span))?
     }
 }
 

@@ -84,15 +84,8 @@ struct ProduceStream {
 impl ProduceStream {
     fn take(&mut self, request: Spliced<ProduceHead>) {
         let Spliced { head, mut payload } = request;
-        let timeout = Duration::from_millis(u64::from(head.timeout_ms));
-        let deadline = self.broker.clock().mono() + timeout;
-        let assembly = Assembly::new(
-            head.correlation,
-            head.partitions.len(),
-            deadline,
-            self.sender.clone(),
-        );
-        let assembly = Arc::new(assembly);
+        let received = self.broker.clock().mono();
+        let assembly = Arc::new(Assembly::new(&head, received, self.sender.clone()));
         let acks = i16::try_from(head.acks)
             .map_err(|_| ErrorCode::InvalidRequiredAcks)
             .and_then(Acks::try_from);

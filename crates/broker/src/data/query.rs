@@ -8,7 +8,9 @@ use strom_proto::v1::{
     AbortedTransaction, EpochEnd, FetchHead, FetchPartition, FetchPartitionReply, FetchQuery, LeaderHint,
 };
 use strom_replication::FetchBounds;
+use strom_runtime::continued_span;
 use strom_types::{ErrorCode, LeaderEpoch, Mono, Offset, TopicIdPartition};
+use tracing::Span;
 
 use crate::partition::{Partition, ReadPart, ReadTerms, Wake, WakeAt};
 use crate::partitions::Partitions;
@@ -21,6 +23,8 @@ pub(super) struct Query {
     max_bytes: usize,
     read_committed: bool,
     wants: Vec<Want>,
+    /// Ends with the query.
+    _span: Span,
 }
 
 struct Want {
@@ -52,6 +56,12 @@ impl Query {
     pub(super) fn new(query: &FetchQuery, partitions: &Partitions, now: Mono) -> Self {
         let size = |bytes: u32| usize::try_from(bytes).unwrap_or(usize::MAX);
         let wants = query.partitions.iter().map(|want| Want::new(want, partitions));
+        let span = continued_span!(
+            &query.traceparent,
+            "fetch",
+            otel.kind = "server",
+            partitions = query.partitions.len()
+        );
         Query {
             correlation: query.correlation,
             deadline: now + std::time::Duration::from_millis(u64::from(query.max_wait_ms)),
@@ -59,6 +69,7 @@ impl Query {
             max_bytes: size(query.max_bytes),
             read_committed: query.read_committed,
             wants: wants.collect(),
+            _span: span,
         }
     }
 

@@ -29,6 +29,8 @@ pub(crate) enum Pushable {
         len: usize,
         next: Offset,
         marks: Marks,
+        /// W3C trace context of a request that waits for them.
+        traceparent: Option<String>,
     },
     /// No more records than the follower was sent.
     Nothing(Marks),
@@ -115,6 +117,7 @@ impl Partition {
                 len: chunk.size_bytes,
                 next: chunk.next_offset,
                 marks,
+                traceparent: inner.acks.traceparent_in(from..chunk.next_offset),
             },
             Ok(_) => Pushable::OnDisk,
             Err(error) => self.unreadable(&error, marks),
@@ -138,6 +141,8 @@ impl Partition {
                 pieces: vec![chunk.records],
                 next: chunk.next_offset,
                 marks,
+                // Of followers that lag behind, no request's trace tells.
+                traceparent: None,
             },
             Err(error) => self.unreadable(&error, marks),
         }

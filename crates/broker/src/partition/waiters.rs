@@ -1,6 +1,7 @@
 //! Who waits on a partition: producers for their acknowledgement, fetches for data.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use strom_log::AppendInfo;
@@ -13,6 +14,11 @@ pub(crate) type Acknowledged = Result<AppendInfo, ErrorCode>;
 /// Takes the outcome of one append, exactly once. Called under the partition's lock: it must not block.
 pub(crate) trait AckSink: Send + Sync {
     fn acknowledge(&self, place: usize, outcome: Acknowledged);
+
+    /// W3C trace context of the request, when it is recorded.
+    fn traceparent(&self) -> Option<String> {
+        None
+    }
 }
 
 /// One append's place in a sink.
@@ -32,6 +38,7 @@ struct AckWaiter {
     wait: AckWait,
     info: AppendInfo,
     ack: Ack,
+    traceparent: Option<String>,
 }
 
 /// Appends that are not acknowledged yet, in the order of their offsets.
@@ -39,16 +46,37 @@ struct AckWaiter {
 pub(super) struct AckWaiters {
     all: VecDeque<AckWaiter>,
     leader: VecDeque<AckWaiter>,
+    /// How many of `all` belong to a recorded trace.
+    traced: usize,
 }
 
 impl AckWaiters {
     pub(super) fn push(&mut self, wait: AckWait, info: AppendInfo, ack: Ack) {
-        let queue = if wait.acks == Acks::All {
-            &mut self.all
-        } else {
-            &mut self.leader
+        let mut waiter = AckWaiter {
+            wait,
+            info,
+            ack,
+            traceparent: None,
         };
-        queue.push_back(AckWaiter { wait, info, ack });
+        if wait.acks == Acks::All {
+            waiter.traceparent = waiter.ack.sink.traceparent();
+            self.traced += usize::from(waiter.traceparent.is_some());
+            self.all.push_back(waiter);
+        } else {
+            self.leader.push_back(waiter);
+        }
+    }
+
+    /// The trace of a request that waits for followers to have records that end in `offsets`; the first one's.
+    pub(super) fn traceparent_in(&self, offsets: Range<Offset>) -> Option<String> {
+        if self.traced == 0 {
+            return None;
+        }
+        let mut waiters = self.all.iter();
+        waiters
+            .find(|waiter| waiter.traceparent.is_some() && offsets.contains(&waiter.wait.last_offset))?
+            .traceparent
+            .clone()
     }
 
     /// Completes everybody whose state is decided. A retried batch may wait for an earlier offset than those before it,
@@ -60,6 +88,7 @@ impl AckWaiters {
                     AcksState::Pending => break,
                     decided => {
                         let Some(waiter) = queue.pop_front() else { break };
+                        self.traced -= usize::from(waiter.traceparent.is_some());
                         let outcome = match decided {
                             AcksState::Failed(code) => Err(code),
                             _ => Ok(waiter.info),
@@ -72,6 +101,7 @@ impl AckWaiters {
     }
 
     pub(super) fn fail(&mut self, code: ErrorCode) {
+        self.traced = 0;
         for waiter in self.all.drain(..).chain(self.leader.drain(..)) {
             waiter.ack.complete(Err(code));
         }

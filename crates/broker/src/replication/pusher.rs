@@ -168,9 +168,14 @@ impl Pusher {
                 len,
                 next,
                 marks,
+                traceparent,
             } => {
                 if push.sent(generation, from, next, marks) {
-                    draft.add(push.part(epoch, from, marks, len), pieces, len);
+                    let part = LeaderPartition {
+                        traceparent: traceparent.unwrap_or_default(),
+                        ..push.part(epoch, from, marks, len)
+                    };
+                    draft.add(part, pieces, len);
                     // Whatever is left has its next turn after the others.
                     push.mark_records();
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use strom_proto::splice::{Payload, Spliced};
 use strom_proto::v1::{FetchHead, FetchQuery, FetchRequestHead, fetch_request_head::Request};
+use strom_runtime::trace_context;
 use tokio::sync::{Mutex, oneshot};
 use tonic::metadata::MetadataMap;
 
@@ -47,6 +48,7 @@ impl FetchLane {
         let stream = self.stream.get(MetadataMap::new).await?;
         let (correlation, reply) = stream.pending.register();
         query.correlation = correlation;
+        query.traceparent = trace_context::current().unwrap_or_default();
         let request = FetchRequestHead {
             request: Some(Request::Query(query)),
         };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use strom_proto::splice::{self, Payload, Spliced};
 use strom_proto::v1::{ProduceHead, ProduceReplyHead};
+use strom_runtime::trace_context;
 use tokio::sync::{Mutex, oneshot};
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
@@ -58,6 +59,7 @@ impl ProduceLane {
         let stream = self.inner.stream.get(|| self.inner.headers()).await?;
         let (correlation, receiver) = stream.pending.register();
         head.correlation = correlation;
+        head.traceparent = trace_context::current().unwrap_or_default();
         if stream.sender.send(Spliced::new(head, payload)).await.is_err() {
             stream.pending.forget(correlation);
             return Err(LaneError::Broken);

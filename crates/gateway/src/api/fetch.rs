@@ -172,13 +172,13 @@ async fn ask(
     let mut running: Vec<(FetchCall, Vec<usize>)> = Vec::with_capacity(shares.len());
     for share in shares {
         let query = FetchQuery {
-            correlation: 0,
             max_wait_ms,
             min_bytes: terms.min_bytes,
             max_bytes: (terms.max_bytes / fair).max(1),
             read_committed: terms.read_committed,
             partitions: share.partitions,
             rack: terms.rack.clone(),
+            ..Default::default()
         };
         match share.broker.fetch().query(query).await {
             Ok(query) => running.push((query, share.places)),

@@ -11,12 +11,14 @@ use std::time::Duration;
 use bytes::Buf;
 use futures::stream::{FuturesOrdered, StreamExt};
 use strom_kafka_codec::{ApiKey, FrameError, FrameReader};
+use strom_runtime::request_span;
 use strom_types::{BrokerId, Mono};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::Instrument;
 
 use super::Address;
 use crate::api::{self, Failure, Order, Reply, Start};
@@ -166,13 +168,20 @@ impl Connection {
             let memory = reserve(&self.gateway, bytes).await;
             let started = self.gateway.clock().mono();
             let request = api::start(&self.gateway, &self.info, frame)?;
+            let span = request_span!(
+                "request",
+                otel.name = request.key.name(),
+                otel.kind = "server",
+                messaging.system = "kafka",
+                bytes,
+            );
             self.frames.set_limit(self.gateway.limits().frame_bytes_max);
             let (key, serial) = (request.key, request.order == Order::Serial);
             self.serial_running |= serial;
             self.in_flight_bytes += bytes;
             let reply = match request.reply {
                 Start::Now(reply) => reply,
-                Start::InOrder(first) => first.await?,
+                Start::InOrder(first) => first.instrument(span.clone()).await?,
             };
             self.in_flight.push_back(Box::pin(async move {
                 Finished {
@@ -180,7 +189,7 @@ impl Connection {
                     serial,
                     bytes,
                     started,
-                    result: reply.await,
+                    result: reply.instrument(span).await,
                     _memory: memory,
                 }
             }));

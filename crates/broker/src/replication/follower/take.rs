@@ -4,6 +4,7 @@ use bytes::Bytes;
 use strom_proto::convert::error_code;
 use strom_proto::splice::{Payload, Spliced};
 use strom_proto::v1::{LeaderHead, LeaderPartition};
+use strom_runtime::continued_span;
 use strom_types::{BrokerId, ErrorCode, TopicIdPartition};
 
 use super::super::Parts;
@@ -53,9 +54,10 @@ pub(super) fn take_message(
         let Some(partition) = parts.partitions.get(key) else {
             continue;
         };
+        let span = continued_span!(&part.traceparent, "replicate", otel.kind = "server", partition = %key);
         outcomes.push(Outcome {
             key,
-            taken: partition.follower_reply(leader, reply, records),
+            taken: span.in_scope(|| partition.follower_reply(leader, reply, records)),
             lag: part.high_watermark - partition.log().log_end_offset(),
         });
     }
