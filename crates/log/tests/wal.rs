@@ -123,6 +123,23 @@ fn a_round_too_large_for_an_entry_goes_to_the_segments() {
 }
 
 #[test]
+fn a_log_that_waited_for_space_is_durable_once_there_is_some() {
+    let disk = FaultStorage::default();
+    let (dir, log) = prepared(&disk);
+    disk.set_capacity(disk.used_bytes());
+    append(&log, 1, 10).unwrap();
+    dir.write_round();
+    assert_eq!(log.durable_offset(), 1);
+    append(&log, 1, 10).unwrap_err();
+    disk.set_capacity(u64::MAX);
+    settle(&dir);
+    assert_eq!(log.durable_offset(), 2);
+    append(&log, 1, 10).unwrap();
+    dir.write_round();
+    assert_eq!(log.durable_offset(), 3);
+}
+
+#[test]
 fn a_clean_stop_leaves_nothing_to_replay() {
     let disk = FaultStorage::default();
     let (dir, log) = prepared(&disk);

@@ -43,7 +43,12 @@ impl Writer {
             return None;
         }
         self.check_space(!stalled.is_empty());
-        let logs: Vec<_> = stalled.into_iter().chain(logs).collect();
+        // Twice in one round, a log would wait for its own turn.
+        let more = logs
+            .into_iter()
+            .filter(|log| !stalled.iter().any(|known| Arc::ptr_eq(known, log)));
+        let more: Vec<_> = more.collect();
+        let logs = [stalled, more].concat();
         let mut written: Vec<(TopicIdPartition, Offset)> = Vec::with_capacity(logs.len());
         let mut to_flush = Vec::new();
         let mut full: Vec<Arc<Log>> = Vec::new();
