@@ -134,6 +134,7 @@ fn a_log_that_waited_for_space_is_durable_once_there_is_some() {
     disk.set_capacity(u64::MAX);
     settle(&dir);
     assert_eq!(log.durable_offset(), 2);
+    dir.housekeep().unwrap();
     append(&log, 1, 10).unwrap();
     dir.write_round();
     assert_eq!(log.durable_offset(), 3);
