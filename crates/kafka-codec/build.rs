@@ -4,6 +4,8 @@
 mod decode;
 #[path = "build/encode.rs"]
 mod encode;
+#[path = "build/errors.rs"]
+mod errors;
 #[path = "build/keys.rs"]
 mod keys;
 #[path = "build/names.rs"]

@@ -63,9 +63,10 @@ pub(crate) struct Parts {
 impl Broker {
     pub(crate) fn new(parts: Parts) -> Self {
         let producer_ids = ProducerIds::new(parts.controller, parts.config.broker_id, parts.epoch);
-        let group_config = groups::from_settings(&parts.config.settings);
+        let group_metrics = parts.shared.metrics().groups().clone();
+        let offsets_topic = groups::offsets_topic(parts.metadata.clone());
         let inner = Inner {
-            coordinators: Coordinators::new(group_config, groups::offsets_topic(parts.metadata.clone())),
+            coordinators: Coordinators::new(&parts.config.settings, group_metrics, offsets_topic),
             config: parts.config,
             epoch: parts.epoch,
             dir: parts.dir,

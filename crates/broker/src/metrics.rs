@@ -8,6 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use strom_types::{BrokerId, ErrorCode};
 
+use crate::groups::GroupMetrics;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Code {
     code: &'static str,
@@ -34,6 +36,7 @@ struct Inner {
     replication_bytes_in: Counter,
     replication_bytes_out: Counter,
     replica_lag: Family<Leader, Gauge>,
+    groups: GroupMetrics,
 }
 
 impl Metrics {
@@ -81,8 +84,13 @@ impl Metrics {
                 "Most records that a follower here lacks of what its leader has committed, by leader",
                 inner.replica_lag.clone(),
             );
+            inner.groups.register(registry);
         });
         metrics
+    }
+
+    pub(crate) fn groups(&self) -> &GroupMetrics {
+        &self.inner.groups
     }
 
     pub(crate) fn appended(&self, records: u64) {

@@ -1,5 +1,7 @@
 //! What a gateway counts: requests by API, replies, connections, and every kind of bad input.
 
+mod errors;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -11,11 +13,11 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use strom_kafka_codec::ApiKey;
-use strom_kafka_codec::messages::{FetchResponse, ProduceResponse};
+use strom_kafka_codec::{ApiKey, Response};
 use strom_types::Mono;
 use tracing::warn;
 
+use self::errors::{Errors, Scraped};
 use crate::api::Failure;
 use crate::fetch_sessions::FetchSessions;
 use crate::net::{Closed, ConnectionCounts};
@@ -44,7 +46,7 @@ struct Inner {
     request_bytes: Counter,
     reply_bytes: Counter,
     seconds: Family<Request, Histogram, fn() -> Histogram>,
-    failed: Family<Request, Counter>,
+    errors: Arc<Errors>,
     closed: Family<Reason, Counter>,
     refused: Counter,
     connections: OnceLock<ConnectionCounts>,
@@ -62,7 +64,7 @@ impl Metrics {
             request_bytes: Counter::default(),
             reply_bytes: Counter::default(),
             seconds: Family::new_with_constructor(buckets),
-            failed: Family::default(),
+            errors: Arc::new(Errors::new()),
             closed: Family::default(),
             refused: Counter::default(),
             connections: OnceLock::new(),
@@ -90,11 +92,6 @@ impl Metrics {
                 inner.reply_bytes.clone(),
             );
             registry.register(
-                "strom_gateway_failed_partitions",
-                "Partitions of produce and fetch answered with an error",
-                inner.failed.clone(),
-            );
-            registry.register(
                 "strom_gateway_connections_closed",
                 "Connections closed, by reason; malformed input among them",
                 inner.closed.clone(),
@@ -104,6 +101,7 @@ impl Metrics {
                 "Connections refused because too many were open",
                 inner.refused.clone(),
             );
+            registry.register_collector(Box::new(Scraped(inner.errors.clone())));
             registry.register_collector(Box::new(Held(inner.clone())));
         });
         Metrics { inner }
@@ -133,26 +131,9 @@ impl Metrics {
         self.inner.reply_bytes.inc_by(bytes as u64);
     }
 
-    pub(crate) fn produced(&self, response: &ProduceResponse) {
-        let partitions = response
-            .responses
-            .iter()
-            .flat_map(|topic| &topic.partition_responses);
-        self.count_failed(ApiKey::Produce, partitions.filter(|p| p.error_code != 0).count());
-    }
-
-    pub(crate) fn fetched(&self, response: &FetchResponse) {
-        let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
-        self.count_failed(ApiKey::Fetch, partitions.filter(|p| p.error_code != 0).count());
-    }
-
-    fn count_failed(&self, key: ApiKey, count: usize) {
-        if count > 0 {
-            self.inner
-                .failed
-                .get_or_create(&Request { request: key.name() })
-                .inc_by(count as u64);
-        }
+    /// Counts the error codes of an answer.
+    pub(crate) fn answered<R: Response>(&self, response: &R) {
+        self.inner.errors.count(response);
     }
 
     pub(crate) fn connection_refused(&self) {

@@ -25,6 +25,7 @@ pub struct Coordinator {
     appends: Appends,
     deletes: BTreeMap<RequestId, DeleteProgress>,
     usage: Usage,
+    expired_sessions: u64,
 }
 
 /// A DeleteGroups request of which some groups' tombstones are still on their way.
@@ -43,6 +44,7 @@ impl Coordinator {
             appends: Appends::default(),
             deletes: BTreeMap::new(),
             usage: Usage::default(),
+            expired_sessions: 0,
         }
     }
 
@@ -81,7 +83,9 @@ impl Coordinator {
                     self.with_group(step, &group, Group::on_sync_timer);
                 }
                 Timer::Session(group, member) => {
-                    self.with_group(step, &group, |group, cx| group.on_session_timer(cx, &member));
+                    let expired =
+                        self.with_group(step, &group, |group, cx| group.on_session_timer(cx, &member));
+                    self.expired_sessions += u64::from(expired == Some(true));
                 }
             }
         }
@@ -219,6 +223,10 @@ impl Coordinator {
         let result = act(group, &mut cx);
         self.usage = self.usage.replace(before, group.usage());
         Some(result)
+    }
+
+    pub(crate) fn expired_sessions(&self) -> u64 {
+        self.expired_sessions
     }
 
     pub(crate) fn config(&self) -> &Config {

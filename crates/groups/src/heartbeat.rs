@@ -41,10 +41,11 @@ impl Group {
         }
     }
 
-    pub(crate) fn on_session_timer(&mut self, cx: &mut Context<'_>, member_id: &str) {
+    /// Whether a member has been dropped for its silence.
+    pub(crate) fn on_session_timer(&mut self, cx: &mut Context<'_>, member_id: &str) -> bool {
         let is_member = match self.members.get(member_id) {
             // Its session starts anew when it is answered.
-            Some(member) if member.outlives_its_session() => return,
+            Some(member) if member.outlives_its_session() => return false,
             Some(_) => true,
             None => false,
         };
@@ -57,5 +58,6 @@ impl Group {
             GroupState::PreparingRebalance if self.all_members_joined() => self.complete_join(cx),
             _ => {}
         }
+        is_member
     }
 }

@@ -5,6 +5,7 @@
 //! Follows Kafka's `GroupMetadataManager`, `ClassicGroup` and `OffsetMetadataManager`; see `OVERVIEW.md`.
 
 mod appends;
+mod census;
 mod config;
 mod context;
 mod coordinator;
@@ -29,6 +30,7 @@ mod sync;
 mod timers;
 mod views;
 
+pub use census::Census;
 pub use config::{Config, Limits};
 pub use coordinator::Coordinator;
 pub use describe::{GroupDescription, GroupFilter, GroupMemberDescription, ListedGroup};

@@ -23,6 +23,10 @@ impl Offsets {
         self.0.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.values().map(BTreeMap::len).sum()
+    }
+
     pub(crate) fn get(&self, topic: &str, partition: i32) -> Option<&OffsetCommitValue> {
         self.0.get(topic)?.get(&partition)
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::schema::{Field, Kind, Message, Struct, Type, Versions};
-use crate::{decode, encode, names, sizes};
+use crate::{decode, encode, errors, names, sizes};
 
 /// The Rust of a folder of messages: one module each, the message itself re-exported.
 pub(crate) fn emit_all(messages: &[Message]) -> Result<String, String> {
@@ -200,7 +200,9 @@ fn message_impls(message: &Message, all: &[Message]) -> Result<String, String> {
             let other = module(&pair("Response", "Request")?);
             let key = name.trim_end_matches("Response");
             out += &format!(
-                "impl Response for {name} {{\nconst KEY: ApiKey = ApiKey::{key};\ntype Request = {other};\n}}\n"
+                "impl Response for {name} {{\nconst KEY: ApiKey = ApiKey::{key};\ntype Request = {other};\n{}}}\n{}",
+                errors::response_method(message)?,
+                errors::nested_methods(message)?
             );
         }
         Kind::CoordinatorKey => {

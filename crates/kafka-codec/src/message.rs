@@ -53,4 +53,7 @@ pub trait Response: Message {
     const KEY: ApiKey;
     /// What it answers, at the same version.
     type Request: Request<Response = Self>;
+
+    /// Visits every error code in it, also those of parts without an error (Kafka's `errorCounts`).
+    fn error_codes(&self, visit: &mut dyn FnMut(i16));
 }

@@ -1,9 +1,10 @@
 //! The coordinator's settings out of the broker's.
 
 use strom_groups::Config;
+use strom_records::{Codec, Compression};
 use strom_runtime::Settings;
 
-pub(crate) fn from_settings(settings: &Settings) -> Config {
+pub(super) fn from_settings(settings: &Settings) -> Config {
     let int = |name| i32::try_from(settings.int(name)).unwrap_or(i32::MAX);
     Config {
         group_min_session_timeout_ms: int("group.min.session.timeout.ms"),
@@ -16,6 +17,13 @@ pub(crate) fn from_settings(settings: &Settings) -> Config {
         offsets_commit_timeout_ms: settings.int("offsets.commit.timeout.ms"),
         ..Config::default()
     }
+}
+
+/// How the batches in the offsets topic are compressed.
+pub(super) fn compression(settings: &Settings) -> Compression {
+    let id = i16::try_from(settings.int("offsets.topic.compression.codec"));
+    let codec = id.ok().and_then(|id| Codec::from_id(id).ok());
+    Compression::of(codec.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use strom_groups::{Config, Coordinator as Core, Effect, Event, RequestId};
+use strom_groups::{Census, Config, Coordinator as Core, Effect, Event, GroupState, Reply, RequestId};
+use strom_records::Compression;
 use strom_types::{ErrorCode, LeaderEpoch, Mono};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -14,11 +16,14 @@ use tracing::info;
 
 use super::command::{Answer, Command};
 use super::load::load;
+use super::metrics::GroupMetrics;
 use super::writer::{Outcome, Writer};
 use crate::partition::Partition;
 
 /// Commands taken together: their records share batches.
 const COMMANDS_TOGETHER: usize = 256;
+/// Counting walks over all groups, so what has changed shows in the metrics after this time.
+const COUNT_AFTER: Duration = Duration::from_secs(1);
 
 /// A leadership of a partition, and how to reach its coordinator.
 pub(super) struct Leadership {
@@ -27,6 +32,8 @@ pub(super) struct Leadership {
     pub(super) commands: mpsc::Receiver<Command>,
     /// Cancelled when the leadership has ended.
     pub(super) stop: CancellationToken,
+    pub(super) compression: Compression,
+    pub(super) metrics: GroupMetrics,
 }
 
 /// Loads the coordinator and serves until the leadership ends.
@@ -36,6 +43,8 @@ pub(super) async fn run(leadership: Leadership, config: Config) {
         epoch,
         mut commands,
         stop,
+        compression,
+        metrics,
     } = leadership;
     let mut deleted = Vec::new();
     let mut loading = pin!(load(partition.clone(), epoch, config));
@@ -51,7 +60,7 @@ pub(super) async fn run(leadership: Leadership, config: Config) {
             },
         }
     };
-    let (writer, outcomes) = Writer::new(partition.clone(), epoch);
+    let (writer, outcomes) = Writer::new(partition.clone(), epoch, compression);
     let mut coordinator = Coordinator {
         partition,
         epoch,
@@ -60,6 +69,9 @@ pub(super) async fn run(leadership: Leadership, config: Config) {
         waiting: HashMap::new(),
         next_request: 0,
         effects: Vec::new(),
+        metrics,
+        counted: Census::default(),
+        count_at: None,
     };
     coordinator.begin(deleted);
     coordinator.serve(commands, outcomes, stop).await;
@@ -74,6 +86,11 @@ struct Coordinator {
     waiting: HashMap<RequestId, oneshot::Sender<Answer>>,
     next_request: u64,
     effects: Vec<Effect>,
+    metrics: GroupMetrics,
+    /// What the metrics hold of this coordinator.
+    counted: Census,
+    /// When to count anew: something has happened since.
+    count_at: Option<Mono>,
 }
 
 impl Coordinator {
@@ -84,6 +101,7 @@ impl Coordinator {
             self.step(Event::TopicsDeleted(deleted_topics));
         }
         self.carry_out();
+        self.count(self.core.census());
     }
 
     async fn serve(
@@ -95,7 +113,8 @@ impl Coordinator {
         let mut sleep = pin!(sleep_until(Instant::now()));
         let mut sleeps_until = None;
         loop {
-            let due = earlier(self.core.next_deadline(), self.writer.retry_at());
+            let next = earlier(self.core.next_deadline(), self.writer.retry_at());
+            let due = earlier(next, self.count_at);
             if sleeps_until != due {
                 sleeps_until = due;
                 if let Some(due) = due {
@@ -133,13 +152,15 @@ impl Coordinator {
         self.send_replies();
         self.core.unload(&mut self.effects);
         self.send_replies();
+        self.count(Census::default());
         info!(partition = self.partition.key().partition, epoch = %self.epoch, "group coordinator unloaded");
     }
 
     fn step(&mut self, event: Event) {
         let clock = self.partition.clock();
-        self.core
-            .step(clock.mono(), clock.wall(), event, &mut self.effects);
+        let now = clock.mono();
+        self.core.step(now, clock.wall(), event, &mut self.effects);
+        self.count_at.get_or_insert(now + COUNT_AFTER);
     }
 
     fn tick(&mut self) {
@@ -147,6 +168,15 @@ impl Coordinator {
         if self.core.next_deadline().is_some_and(|due| due <= now) {
             self.step(Event::Tick);
         }
+        if self.count_at.is_some_and(|due| due <= now) {
+            self.count_at = None;
+            self.count(self.core.census());
+        }
+    }
+
+    fn count(&mut self, now: Census) {
+        self.metrics.recount(&self.counted, &now);
+        self.counted = now;
     }
 
     fn take_command(&mut self, command: Command) {
@@ -197,6 +227,10 @@ impl Coordinator {
     fn tell(&mut self, effect: Effect) {
         match effect {
             Effect::Reply { request, reply } => {
+                if let Reply::OffsetCommit(errors) = &reply {
+                    let committed = errors.iter().filter(|error| error.is_none());
+                    self.metrics.committed(committed.count());
+                }
                 if let Some(answer) = self.waiting.remove(&request) {
                     // The caller may have gone away.
                     let _ = answer.send(Ok(reply));
@@ -208,7 +242,12 @@ impl Coordinator {
                 to,
                 generation,
                 reason,
-            } => info!(%group, %from, %to, generation, reason, "group changed its state"),
+            } => {
+                if to == GroupState::CompletingRebalance {
+                    self.metrics.rebalanced();
+                }
+                info!(%group, %from, %to, generation, reason, "group changed its state");
+            }
             Effect::Append { .. } => {}
         }
     }

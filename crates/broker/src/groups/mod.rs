@@ -7,6 +7,7 @@ mod command;
 mod config;
 mod coordinator;
 mod load;
+mod metrics;
 mod records;
 mod writer;
 
@@ -19,6 +20,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use strom_client::MetadataCache;
 use strom_groups::{Config, Coordinator as Core, Event, Reply, RequestId};
+use strom_records::Compression;
+use strom_runtime::Settings;
 use strom_types::{
     ErrorCode, GROUP_METADATA_TOPIC, LeaderEpoch, TopicId, TopicIdPartition, coordinator_partition,
 };
@@ -26,8 +29,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use command::Command;
-pub(crate) use config::from_settings;
 use coordinator::{Leadership, run};
+pub(crate) use metrics::GroupMetrics;
 
 use crate::partition::Partition;
 use crate::partitions::Partitions;
@@ -56,6 +59,8 @@ pub(crate) struct Coordinators {
 
 struct Inner {
     config: Config,
+    compression: Compression,
+    metrics: GroupMetrics,
     topic: OffsetsTopic,
     led: RwLock<BTreeMap<TopicIdPartition, Led>>,
 }
@@ -66,9 +71,11 @@ struct Led {
 }
 
 impl Coordinators {
-    pub(crate) fn new(config: Config, topic: OffsetsTopic) -> Self {
+    pub(crate) fn new(settings: &Settings, metrics: GroupMetrics, topic: OffsetsTopic) -> Self {
         let inner = Inner {
-            config,
+            config: config::from_settings(settings),
+            compression: config::compression(settings),
+            metrics,
             topic,
             led: RwLock::default(),
         };
@@ -112,6 +119,8 @@ impl Coordinators {
             epoch,
             commands,
             stop,
+            compression: self.inner.compression,
+            metrics: self.inner.metrics.clone(),
         };
         tokio::spawn(run(leadership, self.inner.config.clone()));
     }

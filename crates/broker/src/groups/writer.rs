@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use strom_groups::{AppendToken, Record};
-use strom_records::{BatchBuilder, BuildError, HEADER_LEN, NewRecord};
+use strom_records::{BatchBuilder, BuildError, Compression, HEADER_LEN, NewRecord};
 use strom_replication::AcksState;
 use strom_types::{ErrorCode, LeaderEpoch, Mono, Offset};
 use tokio::sync::mpsc;
@@ -49,6 +49,7 @@ struct InFlight {
 pub(super) struct Writer {
     partition: Arc<Partition>,
     epoch: LeaderEpoch,
+    compression: Compression,
     outcomes: mpsc::UnboundedSender<Outcome>,
     sink: Arc<dyn AckSink>,
     open: OpenBatch,
@@ -82,11 +83,13 @@ impl Writer {
     pub(super) fn new(
         partition: Arc<Partition>,
         epoch: LeaderEpoch,
+        compression: Compression,
     ) -> (Writer, mpsc::UnboundedReceiver<Outcome>) {
         let (outcomes, receiver) = mpsc::unbounded_channel();
         let writer = Writer {
             partition,
             epoch,
+            compression,
             sink: Arc::new(Sink(outcomes.clone())),
             outcomes,
             open: OpenBatch::default(),
@@ -240,7 +243,7 @@ impl Writer {
             return;
         }
         let OpenBatch { records, tokens, .. } = std::mem::take(&mut self.open);
-        match build(&records, self.partition.clock().wall().0) {
+        match build(&records, self.partition.clock().wall().0, self.compression) {
             Ok(batch) => self.queue.push_back(Write {
                 batch,
                 tokens,
@@ -267,8 +270,8 @@ fn size_of(record: &KeyValue) -> usize {
     record.key.len() + record.value.as_ref().map_or(0, Bytes::len) + RECORD_OVERHEAD
 }
 
-fn build(records: &[KeyValue], timestamp: i64) -> Result<Bytes, BuildError> {
-    let mut builder = BatchBuilder::new();
+fn build(records: &[KeyValue], timestamp: i64, compression: Compression) -> Result<Bytes, BuildError> {
+    let mut builder = BatchBuilder::new().compression(compression);
     for record in records {
         builder.push(&NewRecord {
             timestamp,
@@ -278,4 +281,30 @@ fn build(records: &[KeyValue], timestamp: i64) -> Result<Bytes, BuildError> {
         })?;
     }
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use strom_records::{Batch, Codec, MAX_DECOMPRESSED_BYTES};
+
+    use super::*;
+
+    #[test]
+    fn batches_have_the_codec_that_is_set() {
+        let records = vec![KeyValue {
+            key: Bytes::from_static(b"group"),
+            value: Some(Bytes::from(vec![b'x'; 1000])),
+        }];
+        let plain = build(&records, 7, Compression::NONE).unwrap().len();
+        for codec in Codec::ALL {
+            let built = build(&records, 7, Compression::of(codec)).unwrap();
+            let batch = Batch::first_of(&built).unwrap().unwrap();
+            assert_eq!(batch.header.codec(), Ok(codec));
+            assert_eq!(built.len() < plain, codec != Codec::None);
+            let read: Vec<_> = batch.records(MAX_DECOMPRESSED_BYTES).unwrap().collect();
+            assert_eq!(read.len(), 1);
+            let record = read[0].as_ref().unwrap();
+            assert_eq!(record.value, records[0].value);
+        }
+    }
 }

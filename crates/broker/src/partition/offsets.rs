@@ -127,6 +127,10 @@ impl Partition {
     pub(crate) fn delete_records(&self, offset: Offset) -> Result<Offset, ErrorCode> {
         let mut inner = self.inner.lock();
         inner.replica.admit_fetch(self.shared.moment(), None)?;
+        // Of a compacted log only compaction removes records (Kafka's `deleteRecordsOnLeader`).
+        if !inner.config.cleanup_policy.delete {
+            return Err(ErrorCode::PolicyViolation);
+        }
         let high_watermark = inner.replica.deletable_end();
         let offset = if offset == -1 { high_watermark } else { offset };
         if offset < 0 || offset > high_watermark {

@@ -56,6 +56,7 @@ pub(super) fn unsupported_version(gateway: &Arc<Gateway>, correlation_id: i32) -
         api_keys: served(gateway),
         ..Default::default()
     };
+    gateway.metrics().answered(&response);
     let reply = encode_response_frame(correlation_id, 0, &response)
         .map(Reply::Frame)
         .map_err(Into::into);

@@ -64,6 +64,7 @@ impl Call {
     }
 
     pub(crate) fn frame<R: Request>(&self, response: &R::Response) -> Result<Reply, Failure> {
+        self.gateway.metrics().answered(response);
         Ok(Reply::Frame(encode_response_frame(
             self.correlation_id,
             self.version,

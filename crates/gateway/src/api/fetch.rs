@@ -35,7 +35,6 @@ pub(super) fn start(call: Call, body: Decoder) -> Start {
     Start::Now(Box::pin(async move {
         let request = decode::<FetchRequest>(&call, body)?;
         let response = handle(&call, request).await;
-        call.gateway.metrics().fetched(&response);
         call.frame::<FetchRequest>(&response) as Result<Reply, Failure>
     }))
 }

@@ -243,7 +243,6 @@ async fn finish(call: Call, acks: i16, pending: Pending) -> Result<Reply, Failur
     } else {
         drop_leader_hints(&mut response);
     }
-    call.gateway.metrics().produced(&response);
     call.frame::<ProduceRequest>(&response)
 }
 
@@ -263,7 +262,7 @@ async fn unacknowledged(call: &Call, response: &ProduceResponse, sent: Vec<Sent>
         }
     }
     if failed {
-        call.gateway.metrics().produced(response);
+        call.gateway.metrics().answered(response);
         return Err(Failure::UnacknowledgedProduce);
     }
     Ok(Reply::None)

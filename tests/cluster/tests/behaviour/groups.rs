@@ -63,6 +63,56 @@ async fn two_groups_read_one_topic_each_on_its_own(wiring: Wiring) {
     other.stop().await;
 }
 
+/// Also that offsets are loaded again from batches of another codec.
+#[tokio::test]
+async fn groups_are_counted_by_state_and_their_offsets_kept_compressed() {
+    let mut cluster = Cluster::builder()
+        .setting("offsets.topic.compression.codec", "2")
+        .start()
+        .await;
+    let bootstrap = cluster.bootstrap();
+    librdkafka::create_topic(&bootstrap, TOPIC, 3, &[]).await;
+    fill(&bootstrap, 0..30).await;
+    let count = |cluster: &Cluster, name: &str| cluster.metric(Member::Broker(0), name, &[]);
+    let manager = |cluster: &Cluster, name: &str| {
+        count(
+            cluster,
+            &format!("kafka_coordinator_group_groupmetadatamanager_{name}"),
+        )
+    };
+    let worker = Worker::start(&bootstrap, "counted", TOPIC, &[]);
+    until("a stable group", || async {
+        (manager(&cluster, "numgroupsstable") == 1.0).then_some(())
+    })
+    .await;
+    until("all records", || async {
+        (worker.read().len() >= 30).then_some(())
+    })
+    .await;
+    let mut list = TopicPartitionList::new();
+    for partition in 0..3 {
+        list.add_partition_offset(TOPIC, partition, Offset::Offset(7))
+            .unwrap();
+    }
+    worker.consumer().commit(&list, CommitMode::Sync).unwrap();
+    worker.stop().await;
+    until("an empty group with three offsets", || async {
+        let [all, stable, empty, offsets] = ["numgroups", "numgroupsstable", "numgroupsempty", "numoffsets"]
+            .map(|name| manager(&cluster, name));
+        ([all, stable, empty, offsets] == [1.0, 0.0, 1.0, 3.0]).then_some(())
+    })
+    .await;
+    let name = "kafka_server_group_coordinator_metrics_group_completed_rebalance_count";
+    assert!(count(&cluster, name) >= 1.0);
+    cluster.kill(Member::Broker(0)).await;
+    cluster.restart(Member::Broker(0)).await;
+    cluster.wait_ready().await;
+    until("the offsets are loaded", || async {
+        (manager(&cluster, "numoffsets") == 3.0).then_some(())
+    })
+    .await;
+}
+
 /// Members come one by one, a fourth idles on three partitions, and takes over when another leaves.
 async fn members_share_the_partitions_with(strategy: &str) {
     let cluster = Cluster::builder().start().await;

@@ -10,7 +10,7 @@ use strom_kafka_codec::messages::fetch_request::{FetchPartition, FetchTopic};
 use strom_kafka_codec::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use strom_kafka_codec::messages::{FetchRequest, ProduceRequest};
 use strom_records::{BatchBuilder, NewRecord};
-use strom_testkit::Cluster;
+use strom_testkit::{Cluster, Member};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -39,6 +39,32 @@ async fn a_batch_over_max_message_bytes_is_refused() {
         "{error}"
     );
     assert_eq!(read_all(&mut raw, "small", 0, 0).await.len(), 1);
+}
+
+#[tokio::test]
+async fn records_of_a_compacted_topic_are_deleted_by_compaction_alone() {
+    let cluster = Cluster::builder()
+        .allow_log("key=\"cleanup.policy\"")
+        .start()
+        .await;
+    let mut raw = Raw::connect(&cluster.bootstrap()).await;
+    for (topic, policy, code) in [
+        ("compacted", "compact", POLICY_VIOLATION),
+        ("both", "compact,delete", NONE),
+    ] {
+        create_topic(&mut raw, topic, 1, &[("cleanup.policy", policy)]).await;
+        produce_values(&mut raw, topic, 0, &["a", "b"]).await;
+        assert_eq!(delete_records(&mut raw, topic, 0, 1).await.1, code, "{policy}");
+    }
+    let answered = |error| {
+        let labels = [("request", "DeleteRecords"), ("error", error)];
+        cluster.metric(
+            Member::Gateway(0),
+            "kafka_network_requestmetrics_errors_total",
+            &labels,
+        )
+    };
+    assert_eq!((answered("POLICY_VIOLATION"), answered("NONE")), (1.0, 1.0));
 }
 
 #[tokio::test]

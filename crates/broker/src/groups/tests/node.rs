@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::config::BrokerConfig;
-use crate::groups::{Coordinators, from_settings};
+use crate::groups::{Coordinators, GroupMetrics};
 use crate::grpc::Groups;
 use crate::log_events::LogEvents;
 use crate::metrics::Metrics;
@@ -130,7 +130,7 @@ impl Node {
             let topic = image.topic_by_name(GROUP_METADATA_TOPIC)?;
             Some((topic.id, i32::try_from(topic.partitions.len()).ok()?))
         };
-        let coordinators = Coordinators::new(from_settings(&settings), Arc::new(topic));
+        let coordinators = Coordinators::new(&settings, GroupMetrics::default(), Arc::new(topic));
         let (hosted, takes) = (partitions.clone(), coordinators.clone());
         let notes = tokio::spawn(async move {
             while let Some(note) = notes.recv().await {
