@@ -140,8 +140,10 @@ impl Inner {
             self.checkpoint_stale.store(false, Ordering::Relaxed);
             return Ok(seq);
         }
+        let emptied = shared.flushed_ends.emptied();
         // Everything the checkpoint relies on must be on the disk before it.
         shared.sync_all()?;
+        shared.flushed_ends.reuse(emptied);
         if staged.iter().any(|(_, state_file)| state_file.is_some()) {
             for (log, state_file) in &staged {
                 log.publish_state_file(state_file)?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::caches::{FileCache, TailCache};
+use super::flushed_ends::FlushedEnds;
 use super::work_queue::WorkQueue;
 use crate::config::LogDirConfig;
 use crate::error::{AppendError, LogError};
@@ -21,6 +22,7 @@ pub(crate) struct DirShared {
     pub(crate) flush_queue: WorkQueue,
     pub(crate) files: FileCache,
     pub(crate) tail_cache: TailCache,
+    pub(crate) flushed_ends: FlushedEnds,
     queued_bytes: AtomicUsize,
     disk_reserve: AtomicU64,
     full: AtomicBool,
@@ -42,6 +44,7 @@ impl DirShared {
         config: LogDirConfig,
         listener: Arc<dyn LogListener>,
         loaded: (u64, bool),
+        flushed_ends: FlushedEnds,
     ) -> Self {
         let (loaded_seq, checkpoint_lost) = loaded;
         DirShared {
@@ -57,6 +60,7 @@ impl DirShared {
             ),
             disk_reserve: AtomicU64::new(config.disk_reserve_bytes),
             config,
+            flushed_ends,
             queued_bytes: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             closing: AtomicBool::new(false),

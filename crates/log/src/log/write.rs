@@ -249,6 +249,7 @@ impl Log {
     /// Makes the partition's directory unless it is there; the next flush syncs it.
     pub(super) fn ensure_dir(&self, state: &mut LogState) -> Result<(), LogError> {
         if !state.dir_exists {
+            self.dir.flushed_ends.begin(self.id)?;
             let metadata = self.create_dir()?;
             state.unsynced.push(metadata);
             state.dir_exists = true;
