@@ -5,6 +5,7 @@ pub(crate) mod checkpoint_file;
 mod closing;
 mod contents;
 pub(crate) mod epoch_journal;
+mod flushed_ends;
 mod housekeeping;
 mod meta;
 mod removal;
@@ -35,6 +36,7 @@ use checkpoint_file::{
 };
 use contents::{Contents, Partitions, list_partitions, read_checkpoint};
 use epoch_journal::EpochJournal;
+use flushed_ends::FlushedEnds;
 use housekeeping::Housekeeper;
 use meta::Meta;
 use rounds::{Flusher, Writer};
@@ -114,6 +116,7 @@ impl LogDir {
         let clean_epoch = marker
             .filter(|(_, seq)| *seq == checkpoint.seq && !lost)
             .map(|(epoch, _)| epoch);
+        let flushed_ends = FlushedEnds::open(&*storage, path, &on_disk)?;
         let threads = config.threads;
         let shared = Arc::new(DirShared::new(
             path.to_owned(),
@@ -121,6 +124,7 @@ impl LogDir {
             config,
             listener,
             (checkpoint.seq, lost),
+            flushed_ends,
         ));
         let inner = Arc::new(Inner {
             writer: Writer::new(shared.clone()),

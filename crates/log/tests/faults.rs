@@ -291,20 +291,23 @@ fn damage_below_the_recovery_point_quarantines() {
     }
 }
 
+/// Batches 0 to 3 are in the checkpoint, 4 to 6 were flushed after it, 7 to 9 are only written.
 #[test]
-fn rot_above_the_recovery_point_is_a_torn_tail() {
+fn rot_is_a_torn_tail_only_above_what_was_flushed() {
     let disk = FaultStorage::default();
     let (dir, _) = on(&disk, manual());
     let log = dir.log(id(0), "t", LogConfig::default()).unwrap();
-    for _ in 0..5 {
+    for n in 0..10 {
         append(&log, 1, 100).unwrap();
-        settle(&dir);
+        match n {
+            7.. => dir.write_round(),
+            3 => {
+                settle(&dir);
+                dir.housekeep().unwrap();
+            }
+            _ => settle(&dir),
+        }
     }
-    dir.housekeep().unwrap();
-    for _ in 0..5 {
-        append(&log, 1, 100).unwrap();
-    }
-    dir.write_round();
     let len = usize::try_from(log.size_bytes()).unwrap() / 10;
     let path = root().join(id(0).to_string()).join("00000000000000000000.log");
     let found = |rotten: usize| {
@@ -314,9 +317,58 @@ fn rot_above_the_recovery_point_is_a_torn_tail() {
         let log = dir.log(id(0), "t", LogConfig::default()).unwrap();
         (log.log_end_offset(), log.quarantined().is_some())
     };
-    assert_eq!(found(9), (9, false));
-    assert_eq!(found(6), (6, false));
-    assert_eq!(found(5), (5, false));
+    for torn in 7..10 {
+        assert_eq!(found(torn), (i64::try_from(torn).unwrap(), false));
+    }
+    for flushed in 4..7 {
+        assert!(found(flushed).1, "batch {flushed} had been acknowledged");
+    }
+    // A power cut leaves of the notes what it will: never more than was flushed.
+    for seed in 0..50 {
+        let (dir, _) = on(&disk.after_power_loss(seed), manual());
+        let log = dir.log(id(0), "t", LogConfig::default()).unwrap();
+        assert!(log.quarantined().is_none() && log.log_end_offset() >= 7);
+    }
+}
+
+#[test]
+fn a_log_that_begins_anew_under_its_id_is_not_measured_by_the_old_one() {
+    let disk = FaultStorage::default();
+    let (dir, _) = on(&disk, manual());
+    let other = dir.log(id(1), "t", LogConfig::default()).unwrap();
+    for round in 0..3 {
+        let log = dir.log(id(0), "t", LogConfig::default()).unwrap();
+        for _ in 0..10 - round {
+            append(&log, 1, 100).unwrap();
+            settle(&dir);
+        }
+        for cut in [7, 5, 3] {
+            log.truncate_to(cut).unwrap();
+            for seed in 0..10 {
+                let (dir, _) = on(&disk.after_power_loss(seed), manual());
+                let log = dir.log(id(0), "t", LogConfig::default()).unwrap();
+                assert!(
+                    log.quarantined().is_none(),
+                    "round {round}, cut {cut}, seed {seed}: {:?}",
+                    log.quarantined()
+                );
+            }
+        }
+        dir.delete_log(id(0)).unwrap();
+        let log = dir.log(id(0), "t", LogConfig::default()).unwrap();
+        append(&log, 1, 100).unwrap();
+        dir.write_round();
+        for seed in 0..20 {
+            let (dir, _) = on(&disk.after_power_loss(seed), manual());
+            let log = dir.log(id(0), "t", LogConfig::default()).unwrap();
+            assert!(log.quarantined().is_none(), "{:?}", log.quarantined());
+        }
+        log.truncate_fully_and_start_at(2).unwrap();
+        dir.delete_log(id(0)).unwrap();
+        // The disk's model knows files by their paths: first the old directory's name has to be gone for good.
+        append(&other, 1, 1).unwrap();
+        settle(&dir);
+    }
 }
 
 #[test]

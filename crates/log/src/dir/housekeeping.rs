@@ -140,9 +140,11 @@ impl Inner {
             self.checkpoint_stale.store(false, Ordering::Relaxed);
             return Ok(seq);
         }
+        let emptied = shared.flushed_ends.emptied();
         // Everything the checkpoint relies on must be on the disk before it.
         let release = shared.wal.release_due(true);
         shared.sync_all()?;
+        shared.flushed_ends.reuse(emptied);
         if let Some(release) = release {
             shared
                 .wal

@@ -57,6 +57,7 @@ impl LogDir {
         let known = self.inner.on_disk.lock().remove(&id).is_some();
         self.inner.checkpoint.lock().logs.remove(&id);
         self.inner.journal.lock().starts.remove(&id);
+        self.shared.flushed_ends.forget(id);
         match log {
             Some(log) => log.delete(to)?,
             None if known => {

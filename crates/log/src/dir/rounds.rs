@@ -257,6 +257,8 @@ impl Flusher {
             .iter()
             .filter_map(|(log, ticket)| log.flushed(ticket).map(|offset| (log.id(), offset)))
             .collect();
+        // Before anybody hears of it: after a kill it is known of everything that was acknowledged.
+        self.dir.flushed_ends.write();
         if !flushed.is_empty() {
             self.dir.listener.flushed(&flushed);
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::caches::{FileCache, TailCache};
+use super::flushed_ends::FlushedEnds;
 use super::wal::Wal;
 use super::work_queue::WorkQueue;
 use crate::config::LogDirConfig;
@@ -23,6 +24,7 @@ pub(crate) struct DirShared {
     pub(crate) wal: Wal,
     pub(crate) files: FileCache,
     pub(crate) tail_cache: TailCache,
+    pub(crate) flushed_ends: FlushedEnds,
     queued_bytes: AtomicUsize,
     disk_reserve: AtomicU64,
     full: AtomicBool,
@@ -44,6 +46,7 @@ impl DirShared {
         config: LogDirConfig,
         listener: Arc<dyn LogListener>,
         loaded: (u64, bool),
+        flushed_ends: FlushedEnds,
     ) -> Self {
         let (loaded_seq, checkpoint_lost) = loaded;
         let wal = Wal::new(
@@ -66,6 +69,7 @@ impl DirShared {
             ),
             disk_reserve: AtomicU64::new(config.disk_reserve_bytes),
             config,
+            flushed_ends,
             queued_bytes: AtomicUsize::new(0),
             full: AtomicBool::new(false),
             closing: AtomicBool::new(false),

@@ -45,6 +45,7 @@ impl Log {
         }
         if ticket.target.offset >= state.durable.offset {
             state.durable = ticket.target;
+            self.dir.flushed_ends.note(self.id, ticket.target.offset);
         }
         state.checkpoint_dirty = true;
         state.assert_order();

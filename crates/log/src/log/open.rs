@@ -1,7 +1,8 @@
 //! Looking at a log's files: cheap after a clean stop, with a scan of the tail after a crash.
 //!
-//! The directory's checkpoint gives the recovery point, up to which everything was fsynced. Damage below it quarantines
-//! the log and changes nothing on disk; above it, the first bad batch ends the log and what follows is cut.
+//! The directory's checkpoint gives the recovery point, from which batches are looked at; the notes of flush rounds say
+//! up to where they were fsynced. Damage below that quarantines the log and changes nothing on disk; above it, the first
+//! bad batch ends the log and what follows is cut.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -81,7 +82,9 @@ impl Log {
             (Some(point), cap) => point.offset.min(cap.unwrap_or(point.offset)),
             (None, _) => lowest,
         };
-        self.scan(state, recovery.filter(|point| point.offset == trusted), trusted)?;
+        let fsynced = self.dir.flushed_ends.end_of(self.id).unwrap_or(0).max(trusted);
+        let point = recovery.filter(|point| point.offset == trusted);
+        self.scan(state, point, (trusted, fsynced))?;
         if state.log_end < state.log_start {
             // Records were deleted that then were lost too: the log is empty where its start is.
             for segment in state.segments.drain(..) {

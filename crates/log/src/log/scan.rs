@@ -20,16 +20,16 @@ struct Scan {
 }
 
 impl Log {
-    /// Finds the log's end and sets all offsets. `point` is the recovery point where it is known to the byte; damage
-    /// below `trusted` is an error.
+    /// Finds the log's end and sets all offsets. `point` is the recovery point where it is known to the byte; the scan
+    /// begins at `trusted`, and damage below `fsynced` is an error.
     pub(super) fn scan(
         &self,
         state: &mut LogState,
         point: Option<LogPosition>,
-        trusted: Offset,
+        (trusted, fsynced): (Offset, Offset),
     ) -> Result<(), LogError> {
         if state.segments.is_empty() {
-            if trusted > state.log_start {
+            if fsynced > state.log_start {
                 return Err(self.corrupt(state.log_start, "all segments are missing"));
             }
             let end = LogPosition {
@@ -70,7 +70,7 @@ impl Log {
                 Some(base) => break Some(format!("the next segment begins at {base}")),
             }
         };
-        if scan.at.offset < trusted {
+        if scan.at.offset < fsynced {
             return Err(self.corrupt(
                 scan.at.offset,
                 cut.unwrap_or_else(|| "the log ends too early".to_owned()),

@@ -29,6 +29,7 @@ impl Log {
         }
         let end = self.position_of(&mut state, offset)?;
         state.generation += 1;
+        self.lower_flushed_end(end.offset)?;
         state.epochs.truncate_from_end(end.offset);
         self.remove_snapshots(&mut state, end.offset)?;
         state.durable = if end.offset < state.durable.offset {
@@ -65,6 +66,7 @@ impl Log {
         let mut state = self.opened()?;
         self.dir.check_alive()?;
         state.generation += 1;
+        self.lower_flushed_end(offset)?;
         state.epochs.clear();
         let bases: Vec<_> = state.segments.iter().map(|segment| segment.base_offset).collect();
         if state.dir_exists {
@@ -99,6 +101,17 @@ impl Log {
         state.checkpoint_dirty = true;
         state.assert_order();
         Ok(())
+    }
+
+    fn lower_flushed_end(&self, end: Offset) -> Result<(), LogError> {
+        let lowered = self.dir.flushed_ends.lower(self.id, end);
+        lowered.map_err(|error| {
+            if error.is_disk_full() {
+                error
+            } else {
+                self.fail_dir(error)
+            }
+        })
     }
 
     /// Where the batch that contains `offset` begins.

@@ -253,6 +253,7 @@ impl Log {
     /// Makes the partition's directory unless it is there; the next flush syncs it.
     pub(super) fn ensure_dir(&self, state: &mut LogState) -> Result<(), LogError> {
         if !state.dir_exists {
+            self.dir.flushed_ends.begin(self.id)?;
             let metadata = create_partition(&*self.dir.storage, &self.path, self.id, &self.topic)
                 .map_err(|error| LogError::io("create", &self.path, error))?;
             state.unsynced.push(metadata);

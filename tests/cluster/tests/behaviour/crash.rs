@@ -142,7 +142,7 @@ async fn damage_below_the_flushed_end_is_not_served() {
     let mut cluster = Cluster::builder()
         .allow_log("quarantined")
         .allow_log("replica is out of service")
-        .allow_log("a log cannot be used")
+        .allow_log("cannot assign an epoch in the log")
         .start()
         .await;
     let mut raw = Raw::connect(&cluster.bootstrap()).await;

@@ -8,6 +8,7 @@ mod writing;
 mod catching_up;
 mod committing;
 mod diverging;
+mod failed_sync;
 mod full_disk;
 mod hostile_followers;
 mod hostile_leaders;
