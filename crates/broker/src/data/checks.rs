@@ -1,5 +1,5 @@
-//! The checks of produced batches: short ones at once, long ones (large compressed batches) on threads of their own. What
-//! comes for one partition is appended in the order it came, also where a later check is done first.
+//! The checks of produced batches: short ones at once, long ones (large compressed batches) on threads of their own, one
+//! at a time for a partition. What comes for a partition is appended in the order it came.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,8 +32,8 @@ type Outcome = Result<CheckedBatch, ProduceError>;
 pub(super) type Ready = (Part, Outcome);
 
 struct Waiting {
-    check: u64,
     part: Part,
+    /// Known already if the check was short.
     outcome: Option<Outcome>,
 }
 
@@ -41,11 +41,11 @@ struct Waiting {
 pub(super) struct Checks {
     /// Bounds the long checks that run at a time on this broker.
     permits: Arc<Semaphore>,
-    /// One for each part below without an outcome; the first of a queue has none.
-    running: JoinSet<(TopicIdPartition, u64, Outcome)>,
+    /// One for each queue below, of its first part. Permits are given in turn, so a client that floods a partition with
+    /// long checks is not much in the way of other partitions.
+    running: JoinSet<(TopicIdPartition, Outcome)>,
     waiting: HashMap<TopicIdPartition, VecDeque<Waiting>>,
     waiting_bytes: usize,
-    next_check: u64,
 }
 
 impl Checks {
@@ -55,7 +55,6 @@ impl Checks {
             running: JoinSet::new(),
             waiting: HashMap::new(),
             waiting_bytes: 0,
-            next_check: 0,
         }
     }
 
@@ -70,59 +69,51 @@ impl Checks {
     /// Takes a part in; it comes back at once if it was checked and nothing is before it.
     pub(super) fn begin(&mut self, part: Part) -> Option<Ready> {
         let key = part.partition.key();
-        let outcome = match part.partition.check_if_short(&part.records, part.terms) {
-            Some(outcome) if !self.waiting.contains_key(&key) => return Some((part, outcome)),
-            outcome => outcome,
-        };
-        self.next_check += 1;
-        let check = self.next_check;
-        if outcome.is_none() {
-            let (partition, records, terms) = (part.partition.clone(), part.records.clone(), part.terms);
-            let permits = self.permits.clone();
-            self.running.spawn(async move {
-                let _permit = permits.acquire_owned().await;
-                let checked = spawn_blocking(move || partition.check_produced(&records, terms)).await;
-                let outcome = checked.unwrap_or_else(|error| {
-                    error!(%error, "the check of a batch failed");
-                    Err(ErrorCode::UnknownServerError.into())
-                });
-                (key, check, outcome)
-            });
+        let outcome = part.partition.check_if_short(&part.records, part.terms);
+        if !self.waiting.contains_key(&key) {
+            match outcome {
+                Some(outcome) => return Some((part, outcome)),
+                None => self.start(&part),
+            }
         }
         self.waiting_bytes += part.records.len();
-        self.waiting
-            .entry(key)
-            .or_default()
-            .push_back(Waiting { check, part, outcome });
+        let queue = self.waiting.entry(key).or_default();
+        queue.push_back(Waiting { part, outcome });
         None
+    }
+
+    fn start(&mut self, part: &Part) {
+        let (partition, records, terms) = (part.partition.clone(), part.records.clone(), part.terms);
+        let permits = self.permits.clone();
+        self.running.spawn(async move {
+            let key = partition.key();
+            let _permit = permits.acquire_owned().await;
+            let checked = spawn_blocking(move || partition.check_produced(&records, terms)).await;
+            let outcome = checked.unwrap_or_else(|error| {
+                error!(%error, "the check of a batch failed");
+                Err(ErrorCode::UnknownServerError.into())
+            });
+            (key, outcome)
+        });
     }
 
     /// Waits for a check to end, and hands out the parts whose turn it is by that. Nothing is lost if dropped.
     pub(super) async fn next(&mut self) -> Vec<Ready> {
-        let Some(Ok((key, check, outcome))) = self.running.join_next().await else {
+        let Some(Ok((key, outcome))) = self.running.join_next().await else {
             return Vec::new();
         };
-        let Some(queue) = self.waiting.get_mut(&key) else {
-            return Vec::new();
-        };
-        if let Some(waiting) = queue.iter_mut().find(|waiting| waiting.check == check) {
-            waiting.outcome = Some(outcome);
-        }
+        let mut queue = self.waiting.remove(&key).unwrap_or_default();
         let mut ready = Vec::new();
-        while let Some(Waiting { check, part, outcome }) = queue.pop_front() {
-            let Some(outcome) = outcome else {
-                queue.push_front(Waiting {
-                    check,
-                    part,
-                    outcome: None,
-                });
+        let mut outcome = Some(outcome);
+        while let Some(Waiting { part, outcome: known }) = queue.pop_front() {
+            let Some(outcome) = outcome.take().or(known) else {
+                self.start(&part);
+                queue.push_front(Waiting { part, outcome: None });
+                self.waiting.insert(key, queue);
                 break;
             };
             self.waiting_bytes -= part.records.len();
             ready.push((part, outcome));
-        }
-        if queue.is_empty() {
-            self.waiting.remove(&key);
         }
         ready
     }

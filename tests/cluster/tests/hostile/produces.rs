@@ -1,11 +1,13 @@
-//! Rows 20 to 22: produce requests of good batches that do not belong together, and producers' sequences.
+//! Rows 18 and 20 to 22: floods of bombs, produce requests of good batches that do not belong together, and producers'
+//! sequences.
 
 use bytes::Bytes;
 use strom_cluster::codes::*;
 use strom_cluster::raw::Raw;
 use strom_cluster::requests::*;
-use strom_kafka_codec::messages::ProduceRequest;
 use strom_kafka_codec::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use strom_kafka_codec::messages::{ProduceRequest, ProduceResponse};
+use strom_records::{BatchBuilder, BatchHeader, Codec, Compression, HEADER_LEN, LOG_OVERHEAD};
 use strom_types::{ProducerEpoch, ProducerId};
 
 use crate::batches::*;
@@ -76,6 +78,60 @@ async fn row_20_more_than_one_batch_or_partition_and_wrong_acks() {
                 0,
                 "nothing was appended"
             );
+        })
+        .await;
+}
+
+/// 1.6 KiB of zstd that are the start of a record of 50 MiB.
+fn zstd_bomb() -> Bytes {
+    let start = [
+        0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 1, 0xe0, 0xff, 0xff, 0xff, 0x0f,
+    ];
+    let block = |last: u32, kind: u32, size: usize| {
+        let head = last | kind << 1 | u32::try_from(size).unwrap() << 3;
+        head.to_le_bytes()[..3].to_vec()
+    };
+    // A window of 1 MiB; a raw block, then blocks of one repeated byte.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3];
+    frame.extend(block(0, 0, start.len()));
+    frame.extend(start);
+    for left in (0..400).rev() {
+        frame.extend(block(u32::from(left == 0), 1, 128 << 10));
+        frame.push(0);
+    }
+    let mut header = BatchHeader::parse(&batch(&["a"])).unwrap();
+    header.attributes = header.attributes.with_codec(Codec::Zstd);
+    header.batch_length = i32::try_from(frame.len() + HEADER_LEN - LOG_OVERHEAD).unwrap();
+    sealed(header, &frame)
+}
+
+#[tokio::test]
+async fn row_18_a_flood_of_bombs_leaves_others_their_turn() {
+    const BOMBS: usize = 2_000;
+    let mut target = Target::start().await;
+    let (mut attacker, mut other) = (target.known().await, target.known().await);
+    create_topic(&mut attacker, "flooded", 1, &[]).await;
+    create_topic(&mut other, "other", 1, &[]).await;
+    let large = "v".repeat(1 << 20);
+    let builder = BatchBuilder::new().compression(Compression::of(Codec::Gzip));
+    let honest = fill(builder, &[&large]);
+    target
+        .survives("a flood of bombs", async {
+            let began = std::time::Instant::now();
+            for _ in 0..BOMBS {
+                let bomb = produce_request("flooded", 0, zstd_bomb(), -1);
+                attacker.send(PRODUCE, &bomb).await;
+            }
+            let reply = produce(&mut other, "other", 0, honest).await;
+            assert_eq!(reply.error_code, NONE);
+            let others_turn = began.elapsed();
+            for _ in 0..BOMBS {
+                let (_, reply) = attacker.receive::<ProduceResponse>(PRODUCE).await;
+                let code = reply.responses[0].partition_responses[0].error_code;
+                assert_eq!(code, MESSAGE_TOO_LARGE);
+            }
+            let all = began.elapsed();
+            assert!(others_turn < all / 2, "after {others_turn:?} of {all:?}");
         })
         .await;
 }
