@@ -18,6 +18,7 @@ macro_rules! in_both_wirings {
     )+};
 }
 
+mod brokers;
 mod connections;
 mod crash;
 mod disk;
