@@ -154,6 +154,8 @@ fn classify(target: &str, status: &Status) -> CallError {
     }
     let reason = status.message().to_owned();
     match status.code() {
+        // By the listener, before the call came to its service.
+        Code::PermissionDenied => CallError::Refused(from_status(status)),
         Code::Unavailable if never_connected(status) => CallError::Unreachable {
             target: target.to_owned(),
             reason,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use parking_lot::RwLock;
-use strom_runtime::trace_context;
+use strom_runtime::{InternalTls, trace_context};
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
@@ -38,14 +38,26 @@ pub struct Peers {
 
 #[derive(Default)]
 struct Inner {
+    tls: Option<InternalTls>,
     local: RwLock<BTreeMap<String, Routes>>,
     control: RwLock<BTreeMap<String, Channel>>,
     data: RwLock<BTreeMap<String, Channel>>,
 }
 
 impl Peers {
+    /// In plain text.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// By TLS wherever the way is TCP, if it is configured.
+    pub fn secured(tls: Option<InternalTls>) -> Self {
+        Peers {
+            inner: Arc::new(Inner {
+                tls,
+                ..Inner::default()
+            }),
+        }
     }
 
     /// Makes a service of this process reachable as `endpoint` (`local:<name>`) without a socket.
@@ -77,7 +89,7 @@ impl Peers {
         if let Some(channel) = channels.read().get(endpoint) {
             return Ok(Transport::Remote(channel.clone()));
         }
-        let channel = connect_lazy(endpoint)?;
+        let channel = connect_lazy(endpoint, self.inner.tls.as_ref())?;
         let mut channels = channels.write();
         Ok(Transport::Remote(
             channels.entry(endpoint.to_owned()).or_insert(channel).clone(),
@@ -85,9 +97,10 @@ impl Peers {
     }
 }
 
-fn connect_lazy(endpoint: &str) -> Result<Channel, EndpointError> {
+fn connect_lazy(endpoint: &str, tls: Option<&InternalTls>) -> Result<Channel, EndpointError> {
     let malformed = || EndpointError::Malformed(endpoint.to_owned());
-    let uri = if endpoint.starts_with("unix://") {
+    let is_unix = endpoint.starts_with("unix://");
+    let uri = if is_unix {
         endpoint.to_owned()
     } else {
         let (host, port) = endpoint.rsplit_once(':').ok_or_else(malformed)?;
@@ -97,7 +110,7 @@ fn connect_lazy(endpoint: &str) -> Result<Channel, EndpointError> {
         format!("http://{endpoint}")
     };
     let endpoint = Endpoint::from_shared(uri).map_err(|_| malformed())?;
-    Ok(endpoint
+    let endpoint = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .max_frame_size(FRAME_BYTES_MAX)
@@ -105,8 +118,11 @@ fn connect_lazy(endpoint: &str) -> Result<Channel, EndpointError> {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+        .keep_alive_while_idle(true);
+    Ok(match tls {
+        Some(tls) if !is_unix => tls.channel(&endpoint),
+        _ => endpoint.connect_lazy(),
+    })
 }
 
 /// One service's address as a tower service that generated clients and spliced streams take.

@@ -7,7 +7,7 @@ use strom_proto::v1::controller_server::ControllerServer;
 use strom_raft_node::transport::grpc::{GrpcTransport, service as raft_service};
 use strom_raft_node::transport::{NoPeers, Transport};
 use strom_raft_node::{RaftConfig, RaftHandle, RaftNode, RaftRole};
-use strom_runtime::{Clock, Health, Shutdown, TaskGroup};
+use strom_runtime::{Clock, Health, InternalTls, Shutdown, TaskGroup};
 use strom_types::NodeId;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -37,6 +37,8 @@ pub struct Environment {
     pub clock: Clock,
     pub health: Health,
     pub metrics: strom_runtime::Metrics,
+    /// For the way to the other controllers.
+    pub tls: Option<InternalTls>,
 }
 
 /// A controller whose storage is open, ready to run.
@@ -59,6 +61,7 @@ impl App {
             clock,
             health,
             metrics,
+            tls,
         } = environment;
         health.set_not_ready(COMPONENT, "opening its storage");
         let alone = config.voters.len() <= 1;
@@ -74,7 +77,7 @@ impl App {
         let transport: Arc<dyn Transport> = if alone {
             Arc::new(NoPeers)
         } else {
-            GrpcTransport::from_voters(config.node_id, &config.voters, Handle::current())?
+            GrpcTransport::from_voters(config.node_id, &config.voters, tls.as_ref(), Handle::current())?
         };
         let mut core = config.core;
         if !alone {

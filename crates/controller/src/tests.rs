@@ -48,6 +48,7 @@ fn environment() -> Environment {
         health: Health::new(clock.clone()),
         metrics: Metrics::new(&clock, build),
         clock,
+        tls: None,
     }
 }
 

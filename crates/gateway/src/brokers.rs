@@ -108,7 +108,9 @@ impl Broker {
         let target = || format!("broker {}", self.id);
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) if !status.details().is_empty() => Err(CallError::Refused(from_status(&status))),
+            Ok(Err(status)) if !status.details().is_empty() || status.code() == Code::PermissionDenied => {
+                Err(CallError::Refused(from_status(&status)))
+            }
             Ok(Err(status)) if status.code() == Code::Unimplemented => Err(CallError::Refused(
                 strom_proto::convert::service_error(ErrorCode::UnsupportedVersion, status.message()),
             )),

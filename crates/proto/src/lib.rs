@@ -1,6 +1,7 @@
 //! The internal gRPC contracts: messages and stubs compiled from `/proto`, the spliced data-path codec, conversions
-//! to checked domain types, and the one table from service errors to gRPC status.
+//! to checked domain types, and two tables: from service errors to gRPC status, and who may call what.
 
+pub mod access;
 pub mod convert;
 pub mod splice;
 pub mod status;

@@ -58,6 +58,7 @@ pub fn from_status(status: &Status) -> ServiceError {
     }
     let code = match status.code() {
         Code::ResourceExhausted => ErrorCode::Overloaded,
+        Code::PermissionDenied => ErrorCode::ClusterAuthorizationFailed,
         Code::Unimplemented => ErrorCode::UnsupportedVersion,
         _ => ErrorCode::Indeterminate,
     };

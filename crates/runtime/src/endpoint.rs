@@ -1,6 +1,7 @@
 //! The address of an internal gRPC server: `host:port` or `unix:///path`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -25,6 +26,17 @@ impl Endpoint {
             host: host.into(),
             port,
         })
+    }
+
+    /// Whether what is sent there stays on this machine.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Endpoint::Unix(_) => true,
+            Endpoint::Tcp(address) => {
+                let ip: Result<IpAddr, _> = address.host.parse();
+                ip.map_or(address.host == "localhost", |ip| ip.is_loopback())
+            }
+        }
     }
 }
 
@@ -59,6 +71,29 @@ impl fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stays_on_this_machine() {
+        let local = |text: &str| text.parse::<Endpoint>().unwrap().is_local();
+        for here in [
+            "localhost:1",
+            "127.0.0.1:1",
+            "127.8.9.1:1",
+            "[::1]:1",
+            "unix:///x",
+        ] {
+            assert!(local(here), "{here}");
+        }
+        for there in [
+            "0.0.0.0:1",
+            "[::]:1",
+            "10.0.0.1:1",
+            "localhost.example:1",
+            "broker-0:1",
+        ] {
+            assert!(!local(there), "{there}");
+        }
+    }
 
     #[test]
     fn addresses_read_back() {

@@ -12,14 +12,16 @@ use std::time::Duration;
 use http::{Request, Response};
 use parking_lot::RwLock;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tower::Service;
 use tracing::Instrument;
 
+use crate::guard::{Guard, Guarded};
 use crate::{Endpoint, Shutdown, trace_context};
 
 /// As on the clients' side: large frames and windows for the data path (docs/performance.md).
@@ -55,25 +57,40 @@ impl GrpcListener {
         }
     }
 
-    /// Serves until shutdown; open streams are dropped then.
-    pub async fn serve(self, services: &Services, shutdown: Shutdown) -> Result<(), tonic::transport::Error> {
-        let server = Server::builder()
+    /// Serves until shutdown; open streams are dropped then. Who comes by TCP has to pass the guard, if there is one; a
+    /// unix socket is guarded by its file's permissions.
+    pub async fn serve(
+        self,
+        services: &Services,
+        guard: Option<Guard>,
+        shutdown: Shutdown,
+    ) -> Result<(), tonic::transport::Error> {
+        let mut server = Server::builder()
             .max_frame_size(FRAME_BYTES_MAX)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_concurrent_streams(STREAMS_MAX)
             .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE))
-            .tcp_nodelay(true)
-            .add_routes(services.routes());
+            .http2_keepalive_timeout(Some(KEEP_ALIVE));
         // Long-lived streams never end by themselves, so a graceful end would wait for ever.
         tokio::select! {
             () = shutdown.cancelled() => Ok(()),
             served = async {
-                match self {
-                    GrpcListener::Tcp(listener) => server.serve_with_incoming(TcpListenerStream::new(listener)).await,
-                    GrpcListener::Unix(listener) => server.serve_with_incoming(UnixListenerStream::new(listener)).await,
+                match (self, guard) {
+                    (GrpcListener::Tcp(listener), Some(guard)) => {
+                        let incoming = guard.incoming(listener);
+                        let services = Guarded { guard, services: services.clone() };
+                        server.add_routes(routes(services)).serve_with_incoming(incoming).await
+                    }
+                    (GrpcListener::Tcp(listener), None) => {
+                        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                        server.add_routes(routes(services.clone())).serve_with_incoming(incoming).await
+                    }
+                    (GrpcListener::Unix(listener), _) => {
+                        let incoming = UnixListenerStream::new(listener);
+                        server.add_routes(routes(services.clone())).serve_with_incoming(incoming).await
+                    }
                 }
             } => served,
         }
@@ -95,15 +112,19 @@ impl Services {
             by_name.insert(name, routes.clone());
         }
     }
+}
 
-    /// All of them, those to come included, as one router.
-    fn routes(&self) -> Routes {
-        Routes::from(
-            Routes::default()
-                .into_axum_router()
-                .fallback_service(self.clone()),
-        )
-    }
+/// One service that answers for all paths, as a router.
+fn routes<S>(service: S) -> Routes
+where
+    S: Service<Request<axum::body::Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+{
+    Routes::from(Routes::default().into_axum_router().fallback_service(service))
 }
 
 impl<B> Service<Request<B>> for Services

@@ -9,11 +9,13 @@ use strom_broker::{BrokerConfig, BrokerError};
 use strom_client::{ControllerClient, Peers};
 use strom_controller::ControllerConfig;
 use strom_gateway::{GatewayConfig, KafkaListener};
+use strom_proto::access;
 use strom_runtime::admin::{Admin, BuildInfo};
 use strom_runtime::supervisor::SupervisorError;
 use strom_runtime::telemetry::{self, TelemetryConfig};
 use strom_runtime::{
-    Clock, GrpcListener, Health, Metrics, OnFailure, Services, Shutdown, Supervisor, TaskGroup, shutdown,
+    Clock, GrpcListener, Guard, Health, Metrics, OnFailure, Services, Shutdown, Supervisor, TaskGroup,
+    shutdown,
 };
 use strom_types::{BrokerId, NodeId};
 use thiserror::Error;
@@ -97,7 +99,7 @@ impl Node {
         let node = Node {
             health: Health::new(clock.clone()),
             metrics: Metrics::new(&clock, build),
-            peers: Peers::new(),
+            peers: Peers::secured(plan.tls.clone()),
             clock,
             shutdown,
             plan,
@@ -201,8 +203,16 @@ impl Node {
         let services = Services::default();
         if let Some(listener) = listener {
             let services = services.clone();
+            let tls = self.plan.tls.clone();
+            let guard = tls.map(|tls| Guard::new(tls, access::callers, &self.metrics));
             grpc.spawn("grpc server", OnFailure::Shutdown, move |stop| async move {
-                listener.serve(&services, stop).await
+                listener.serve(&services, guard, stop).await
+            });
+        }
+        if let Some(tls) = self.plan.tls.clone() {
+            grpc.spawn("certificates", OnFailure::Log, move |stop| async move {
+                tls.watch(stop).await;
+                Ok::<(), Infallible>(())
             });
         }
         if self.plan.controller {
@@ -212,6 +222,7 @@ impl Node {
                     clock: self.clock.clone(),
                     health: self.health.clone(),
                     metrics: self.metrics.clone(),
+                    tls: self.plan.tls.clone(),
                 },
             )?;
             self.peers.serve_local(LOCAL_CONTROLLER, app.routes());

@@ -1,10 +1,13 @@
 //! From the command line, files and environment to what this process is to run.
 
+mod security;
+
 use std::path::PathBuf;
 
 use strom_runtime::config::{LoadError, Sources, load};
 use strom_runtime::listeners::ListenerError;
-use strom_runtime::{Endpoint, Listeners, Settings};
+use strom_runtime::tls::TlsError;
+use strom_runtime::{Endpoint, InternalTls, Listeners, Settings};
 use strom_types::NodeId;
 use thiserror::Error;
 
@@ -37,6 +40,13 @@ pub(crate) enum PlanError {
     Role(String),
     #[error("strom.grpc.listener: {0}")]
     Endpoint(#[from] strom_runtime::endpoint::EndpointError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(
+        "the way between services leaves this machine ({0}): set strom.grpc.tls.*, or \
+         strom.grpc.security.protocol=PLAINTEXT if everybody on that network may be trusted"
+    )]
+    Plaintext(String),
 }
 
 /// A controller as the configuration names it.
@@ -61,6 +71,8 @@ pub(crate) struct Plan {
     pub grpc: Option<Endpoint>,
     /// Where others reach this process's gRPC listener.
     pub grpc_advertised: Option<String>,
+    /// Between the services; `None` = plain text.
+    pub tls: Option<InternalTls>,
     pub listeners: Listeners,
     pub broker_ports: BrokerPorts,
 }
@@ -187,6 +199,7 @@ impl Plan {
             controllers: voters(&settings)?,
             grpc: None,
             grpc_advertised: None,
+            tls: None,
             listeners: Listeners::default(),
             broker_ports: BrokerPorts::parse(&settings)?,
             settings,
@@ -203,6 +216,9 @@ impl Plan {
             plan.grpc = Some(endpoint);
         }
         plan.check()?;
+        if !standalone {
+            plan.secure()?;
+        }
         Ok(plan)
     }
 

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use strom_gateway::GatewayConfig;
+use strom_runtime::Endpoint;
 use strom_types::{BrokerId, NodeId};
 use tempfile::TempDir;
 
-use crate::cluster::Cluster;
+use crate::certificates::Authority;
+use crate::cluster::{Cluster, Layout};
 use crate::port::Port;
 use crate::process::Process;
 use crate::roles::Spec;
@@ -19,6 +21,8 @@ pub enum Wiring {
     InProcess,
     /// A process per role, talking gRPC over unix sockets.
     Grpc,
+    /// A process per role, talking gRPC over TCP with certificates on both sides.
+    Mtls,
 }
 
 /// Ids of controllers in processes of their own, out of the way of brokers' ids.
@@ -121,12 +125,32 @@ impl ClusterBuilder {
         let ports: Vec<Port> = (0..self.gateways)
             .map(|_| Port::reserve().expect("a port"))
             .collect();
-        let specs = match self.wiring {
+        let mut reserved = Vec::new();
+        let mut specs = match self.wiring {
             Wiring::InProcess => self.combined(&dir, &ports),
-            Wiring::Grpc => self.apart(&dir, &ports),
+            Wiring::Grpc => self.apart(&ports, &dir, |name| socket(&dir, name)),
+            Wiring::Mtls => self.apart(&ports, &dir, |_| {
+                let port = Port::reserve().expect("a port");
+                let address = port.address();
+                reserved.push(port);
+                Endpoint::tcp(address.ip().to_string(), address.port())
+            }),
         };
-        let processes = specs.into_iter().map(Process::new).collect();
-        Cluster::new(dir, ports, processes, self.allowed_logs)
+        let authority = Authority::new(dir.path(), "authority");
+        if self.wiring == Wiring::Mtls {
+            for spec in &mut specs {
+                let credentials = authority.issue(&spec.name, &spec.identities());
+                spec.settings.extend(credentials.settings());
+            }
+        }
+        Cluster::new(Layout {
+            dir,
+            ports,
+            reserved,
+            processes: specs.into_iter().map(Process::new).collect(),
+            authority,
+            allowed_logs: self.allowed_logs,
+        })
     }
 
     fn combined(&self, dir: &TempDir, ports: &[Port]) -> Vec<Spec> {
@@ -145,7 +169,7 @@ impl ClusterBuilder {
                     broker: (n < self.brokers).then_some(BrokerId(id(n))),
                     gateway: ports.get(usize::from(n)).map(Port::address),
                     voters: voters.clone(),
-                    socket: (!alone).then(|| socket(dir, &name)),
+                    grpc: (!alone).then(|| socket(dir, &name)),
                     data_dir: self.data_of(dir, &name, n == 0),
                     settings: self.settings_of(Some(id(n))),
                     tune_gateway: self.tune_gateway,
@@ -155,12 +179,12 @@ impl ClusterBuilder {
             .collect()
     }
 
-    fn apart(&self, dir: &TempDir, ports: &[Port]) -> Vec<Spec> {
+    fn apart(&self, ports: &[Port], dir: &TempDir, mut endpoint: impl FnMut(&str) -> Endpoint) -> Vec<Spec> {
         let voters: Vec<_> = (0..self.controllers)
             .map(|n| {
                 (
                     NodeId(CONTROLLER_ID_BASE + i32::from(n)),
-                    socket(dir, &format!("controller-{n}")),
+                    endpoint(&format!("controller-{n}")),
                 )
             })
             .collect();
@@ -169,21 +193,23 @@ impl ClusterBuilder {
             broker: None,
             gateway: None,
             voters: voters.clone(),
-            socket: id.map(|_| socket(dir, &name)),
+            grpc: None,
             data_dir: self.data_of(dir, &name, first_broker),
             settings: self.settings_of(id),
             tune_gateway: self.tune_gateway,
             name,
         };
         let mut specs = Vec::new();
-        for (n, (id, _)) in voters.iter().enumerate() {
+        for (n, (id, endpoint)) in voters.iter().enumerate() {
             let mut controller = spec(format!("controller-{n}"), Some(id.get()), false);
             controller.controller = Some(*id);
+            controller.grpc = Some(endpoint.clone());
             specs.push(controller);
         }
         for n in 0..self.brokers {
             let mut broker = spec(format!("broker-{n}"), Some(i32::from(n)), n == 0);
             broker.broker = Some(BrokerId(i32::from(n)));
+            broker.grpc = Some(endpoint(&broker.name));
             specs.push(broker);
         }
         for (n, port) in ports.iter().enumerate() {
@@ -221,6 +247,6 @@ impl ClusterBuilder {
     }
 }
 
-fn socket(dir: &TempDir, name: &str) -> PathBuf {
-    dir.path().join(format!("{name}.sock"))
+fn socket(dir: &TempDir, name: &str) -> Endpoint {
+    Endpoint::Unix(dir.path().join(format!("{name}.sock")))
 }

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::builder::ClusterBuilder;
+use crate::certificates::Authority;
 use crate::logs::{Line, Watch};
 use crate::metrics;
 use crate::port::Port;
@@ -36,11 +37,26 @@ pub enum Member {
     Gateway(u16),
 }
 
+/// What a cluster is made of, before it runs.
+pub(crate) struct Layout {
+    pub dir: TempDir,
+    /// The gateways'.
+    pub ports: Vec<Port>,
+    /// Of internal listeners.
+    pub reserved: Vec<Port>,
+    pub processes: Vec<Process>,
+    pub authority: Authority,
+    pub allowed_logs: Vec<String>,
+}
+
 /// Processes are killed when this is dropped; then the test fails if one of them has warned of something that was not
 /// allowed.
 pub struct Cluster {
     processes: Vec<Process>,
     ports: Vec<Port>,
+    /// Those of internal listeners.
+    _reserved: Vec<Port>,
+    authority: Authority,
     watch: Watch,
     allowed_logs: Vec<String>,
     /// A process has been killed, stopped or restarted.
@@ -54,16 +70,21 @@ impl Cluster {
         ClusterBuilder::new()
     }
 
-    pub(crate) fn new(dir: TempDir, ports: Vec<Port>, processes: Vec<Process>, allowed: Vec<String>) -> Self {
-        let data_dirs = processes.iter().map(|process| process.spec().data_dir.clone());
-        let dirs = data_dirs.chain([dir.path().to_owned()]).collect();
+    pub(crate) fn new(layout: Layout) -> Self {
+        let data_dirs = layout
+            .processes
+            .iter()
+            .map(|process| process.spec().data_dir.clone());
+        let dirs = data_dirs.chain([layout.dir.path().to_owned()]).collect();
         Cluster {
-            processes,
-            ports,
+            processes: layout.processes,
+            ports: layout.ports,
+            _reserved: layout.reserved,
+            authority: layout.authority,
             watch: Watch::start(dirs),
-            allowed_logs: allowed,
+            allowed_logs: layout.allowed_logs,
             disturbed: false,
-            dir,
+            dir: layout.dir,
         }
     }
 
@@ -83,6 +104,21 @@ impl Cluster {
     pub fn gateway(&self, n: u16) -> String {
         let port = self.ports.get(usize::from(n));
         port.expect("a gateway of that number").address().to_string()
+    }
+
+    /// Where other processes reach a member's.
+    ///
+    /// # Panics
+    ///
+    /// When it has no internal listener.
+    pub fn internal_address(&self, member: Member) -> String {
+        let endpoint = self.process(member).spec().grpc.as_ref();
+        endpoint.expect("an internal listener").to_string()
+    }
+
+    /// Signs what the processes trust, with [`Wiring::Mtls`](crate::Wiring::Mtls).
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// Where a member's process keeps its data, `broker` and `controller` in it.

@@ -15,6 +15,7 @@
 //! ```
 
 mod builder;
+mod certificates;
 mod cluster;
 mod logs;
 mod memory;
@@ -24,6 +25,7 @@ mod process;
 mod roles;
 
 pub use builder::{ClusterBuilder, Wiring};
+pub use certificates::{Authority, Credentials};
 pub use cluster::{Cluster, Member};
 pub use logs::Line;
 pub use memory::{peak_resident_bytes, reset_peak_resident_bytes, resident_bytes};

@@ -3,20 +3,23 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use strom_broker::{BrokerConfig, BrokerError};
 use strom_client::{ControllerClient, Peers};
 use strom_controller::ControllerConfig;
 use strom_gateway::{GatewayConfig, KafkaListener};
+use strom_proto::access;
 use strom_runtime::admin::BuildInfo;
 use strom_runtime::config::{LoadError, Sources, load};
 use strom_runtime::supervisor::SupervisorError;
+use strom_runtime::tls::TlsError;
 use strom_runtime::{
-    Clock, Endpoint, GrpcListener, Health, Metrics, OnFailure, Services, Settings, Shutdown, Supervisor,
-    TaskGroup,
+    Clock, Endpoint, GrpcListener, Guard, Health, InternalTls, Metrics, OnFailure, Services, Settings,
+    Shutdown, Supervisor, TaskGroup,
 };
-use strom_types::{BrokerId, NodeId};
+use strom_types::{BrokerId, Identity, NodeId};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 use tonic::service::Routes;
@@ -33,6 +36,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(5);
 pub(crate) enum RunError {
     #[error(transparent)]
     Settings(#[from] LoadError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot bind: {0}")]
     Bind(#[from] std::io::Error),
     #[error(transparent)]
@@ -52,14 +57,28 @@ pub(crate) struct Spec {
     pub controller: Option<NodeId>,
     pub broker: Option<BrokerId>,
     pub gateway: Option<SocketAddr>,
-    /// All controllers, with the sockets at which other processes reach them; empty = only this process's own.
-    pub voters: Vec<(NodeId, PathBuf)>,
+    /// All controllers, and where other processes reach them; empty = only this process's own.
+    pub voters: Vec<(NodeId, Endpoint)>,
     /// Where other processes reach this one.
-    pub socket: Option<PathBuf>,
+    pub grpc: Option<Endpoint>,
     pub data_dir: PathBuf,
     pub settings: Vec<(String, String)>,
     /// Changes what no configuration key reaches.
     pub tune_gateway: Option<fn(&mut GatewayConfig)>,
+}
+
+impl Spec {
+    /// What it is to the other processes.
+    pub(crate) fn identities(&self) -> Vec<Identity> {
+        [
+            self.controller.map(|_| Identity::Controller),
+            self.broker.map(Identity::Broker),
+            self.gateway.map(|_| Identity::Gateway),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
 }
 
 /// One life of a process, as seen from outside.
@@ -69,7 +88,8 @@ pub(crate) struct Life {
     pub metrics: Metrics,
     pub shutdown: Shutdown,
     clock: Clock,
-    peers: Peers,
+    /// Set once the roles start.
+    peers: Arc<OnceLock<Peers>>,
 }
 
 impl Life {
@@ -84,16 +104,22 @@ impl Life {
             metrics: Metrics::new(&clock, build),
             shutdown: Shutdown::new(),
             clock,
-            peers: Peers::new(),
+            peers: Arc::default(),
         }
     }
 
     /// Lets go of the roles. They reach each other through the peers, which hold them: only the end of a real process
     /// ends that circle by itself.
     pub(crate) fn end(self) {
-        for name in [LOCAL_CONTROLLER, LOCAL_BROKER] {
-            self.peers.serve_local(name, Routes::default());
+        if let Some(peers) = self.peers.get() {
+            for name in [LOCAL_CONTROLLER, LOCAL_BROKER] {
+                peers.serve_local(name, Routes::default());
+            }
         }
+    }
+
+    fn connect(&self, tls: Option<InternalTls>) -> Peers {
+        self.peers.get_or_init(|| Peers::secured(tls)).clone()
     }
 }
 
@@ -116,10 +142,13 @@ pub(crate) async fn run(spec: Spec, life: Life) -> Result<(), RunError> {
     };
     let shutdown = life.shutdown.clone();
     let health = life.health.clone();
+    let tls = InternalTls::from_settings(&settings, spec.identities())?;
     let start = Start {
+        peers: life.connect(tls.clone()),
         spec,
         settings,
         life,
+        tls,
         services: Services::default(),
     };
     let started = tokio::select! {
@@ -148,18 +177,22 @@ struct Start {
     spec: Spec,
     settings: Settings,
     life: Life,
+    tls: Option<InternalTls>,
+    peers: Peers,
     services: Services,
 }
 
 impl Start {
     async fn roles(&self, stages: &Stages) -> Result<(), RunError> {
-        if let Some(path) = &self.spec.socket {
-            let listener = GrpcListener::bind(&Endpoint::Unix(path.clone())).await?;
+        if let Some(endpoint) = &self.spec.grpc {
+            let listener = GrpcListener::bind(endpoint).await?;
             let services = self.services.clone();
+            let tls = self.tls.clone();
+            let guard = tls.map(|tls| Guard::new(tls, access::callers, &self.life.metrics));
             stages
                 .grpc
                 .spawn("grpc server", OnFailure::Shutdown, move |stop| async move {
-                    listener.serve(&services, stop).await
+                    listener.serve(&services, guard, stop).await
                 });
         }
         if let Some(id) = self.spec.controller {
@@ -176,12 +209,8 @@ impl Start {
 
     async fn controller(&self, id: NodeId, stage: &TaskGroup) -> Result<(), RunError> {
         let endpoint = self.endpoint(LOCAL_CONTROLLER);
-        let voters: Vec<_> = self
-            .spec
-            .voters
-            .iter()
-            .map(|(id, path)| (*id, unix(path)))
-            .collect();
+        let voters = self.spec.voters.iter();
+        let voters: Vec<_> = voters.map(|(id, endpoint)| (*id, endpoint.to_string())).collect();
         let dir = self.spec.data_dir.join("controller");
         let config = ControllerConfig::from_settings(&self.settings, id, endpoint, dir, voters);
         let deadline = Instant::now() + LOCK_WAIT;
@@ -190,6 +219,7 @@ impl Start {
                 clock: self.life.clock.clone(),
                 health: self.life.health.clone(),
                 metrics: self.life.metrics.clone(),
+                tls: self.tls.clone(),
             };
             match strom_controller::App::build(config.clone(), environment) {
                 Err(error) if error.to_string().contains("lock") && Instant::now() < deadline => {
@@ -198,7 +228,7 @@ impl Start {
                 built => break built?,
             }
         };
-        self.life.peers.serve_local(LOCAL_CONTROLLER, app.routes());
+        self.peers.serve_local(LOCAL_CONTROLLER, app.routes());
         self.services.add(strom_controller::SERVICES, &app.routes());
         stage.spawn("controller", OnFailure::Shutdown, move |stop| app.run(stop));
         Ok(())
@@ -211,11 +241,11 @@ impl Start {
             clock: self.life.clock.clone(),
             health: self.life.health.clone(),
             metrics: self.life.metrics.clone(),
-            peers: self.life.peers.clone(),
+            peers: self.peers.clone(),
             controller: self.controllers(),
         };
         let app = strom_broker::App::build(config, environment, self.life.shutdown.clone()).await?;
-        self.life.peers.serve_local(LOCAL_BROKER, app.routes());
+        self.peers.serve_local(LOCAL_BROKER, app.routes());
         self.services.add(strom_broker::SERVICES, &app.routes());
         stage.spawn("broker", OnFailure::Shutdown, move |stop| app.run(stop));
         Ok(())
@@ -232,7 +262,7 @@ impl Start {
             clock: self.life.clock.clone(),
             health: self.life.health.clone(),
             metrics: self.life.metrics.clone(),
-            peers: self.life.peers.clone(),
+            peers: self.peers.clone(),
             controller: self.controllers(),
         };
         let mut config = GatewayConfig::from_settings(&self.settings);
@@ -249,7 +279,8 @@ impl Start {
 
     /// Where others reach a role of this process.
     fn endpoint(&self, local: &str) -> String {
-        self.spec.socket.as_deref().map_or_else(|| local.to_owned(), unix)
+        let own = self.spec.grpc.as_ref();
+        own.map_or_else(|| local.to_owned(), Endpoint::to_string)
     }
 
     /// The quorum as this process reaches it: its own controller without a socket.
@@ -257,11 +288,7 @@ impl Start {
         let own = self.spec.controller;
         let mut endpoints: Vec<String> = own.map(|_| LOCAL_CONTROLLER.to_owned()).into_iter().collect();
         let others = self.spec.voters.iter().filter(|(id, _)| Some(*id) != own);
-        endpoints.extend(others.map(|(_, path)| unix(path)));
-        ControllerClient::new(self.life.peers.clone(), endpoints)
+        endpoints.extend(others.map(|(_, endpoint)| endpoint.to_string()));
+        ControllerClient::new(self.peers.clone(), endpoints)
     }
-}
-
-fn unix(path: impl AsRef<std::path::Path>) -> String {
-    format!("unix://{}", path.as_ref().display())
 }

@@ -3,6 +3,7 @@
 mod coordinator;
 mod epochs;
 mod error_code;
+mod identity;
 mod ids;
 mod time;
 mod topic_name;
@@ -12,6 +13,7 @@ pub use coordinator::{
 };
 pub use epochs::{BrokerEpoch, LeaderEpoch, MetadataOffset, PartitionEpoch};
 pub use error_code::{ErrorCode, UnknownErrorCode};
+pub use identity::{Identity, Role, UnknownIdentity};
 pub use ids::{BrokerId, NodeId, ProducerEpoch, ProducerId, TopicId, TopicIdPartition};
 pub use time::{Mono, WallMs};
 pub use topic_name::{TopicNameError, collision_key, validate_topic_name};

@@ -54,6 +54,11 @@ spec:
             - >-
               exec strom {{ .tier }} --properties /etc/strom/{{ .tier }}.properties
               --node-id $(( {{ int .values.nodeIdBase }} + ${POD_NAME##*-} ))
+              {{- if and .root.Values.internalTls.enabled (eq .tier "broker") }}
+              {{- range $kind, $suffix := dict "certificate" "crt" "key" "key" }}
+              --set strom.grpc.tls.{{ $kind }}.file=/etc/strom-tls/broker-$(( {{ int $.values.nodeIdBase }} + ${POD_NAME##*-} )).{{ $suffix }}
+              {{- end }}
+              {{- end }}
           env:
             {{- include "strom.env" . | nindent 12 }}
             - name: STROM_LOG_DIRS
@@ -73,11 +78,13 @@ spec:
             - { name: data, mountPath: /var/lib/strom }
             - { name: config, mountPath: /etc/strom, readOnly: true }
             - { name: tmp, mountPath: /tmp }
+            {{- with include "strom.tls.mount" . | trim }}{{ . | nindent 12 }}{{ end }}
       volumes:
         - name: config
           configMap: { name: {{ $full }} }
         - name: tmp
           emptyDir: {}
+        {{- with include "strom.tls.volume" . | trim }}{{ . | nindent 8 }}{{ end }}
   volumeClaimTemplates:
     - metadata:
         name: data

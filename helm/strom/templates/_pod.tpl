@@ -101,7 +101,51 @@ readinessProbe:
 # The rest of the grace period is for what comes before and after.
 - name: STROM_SHUTDOWN_TIMEOUT_MS
   value: {{ mul (sub (int .values.terminationGracePeriodSeconds) 10) 1000 | quote }}
+{{- if .root.Values.internalTls.enabled }}
+- name: STROM_GRPC_SECURITY_PROTOCOL
+  value: SSL
+- name: STROM_GRPC_TLS_CA_FILE
+  value: /etc/strom-tls/ca.crt
+{{- if ne .tier "broker" }}
+- name: STROM_GRPC_TLS_CERTIFICATE_FILE
+  value: /etc/strom-tls/{{ .tier }}.crt
+- name: STROM_GRPC_TLS_KEY_FILE
+  value: /etc/strom-tls/{{ .tier }}.key
+{{- end }}
+{{- else }}
+- name: STROM_GRPC_SECURITY_PROTOCOL
+  value: PLAINTEXT
+{{- end }}
 {{- with .values.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The certificates of a tier: of the brokers' all, since the pods of a StatefulSet have the same volumes. */}}
+{{- define "strom.tls.volume" -}}
+{{- if .root.Values.internalTls.enabled }}
+- name: tls
+  secret:
+    secretName: {{ .root.Values.internalTls.existingSecret }}
+    # Readable by the pod's group alone.
+    defaultMode: 0440
+    items:
+      - { key: ca.crt, path: ca.crt }
+      {{- if eq .tier "broker" }}
+      {{- range $i := until (int .values.replicaCount) }}
+      {{- $name := printf "broker-%d" (add (int $.values.nodeIdBase) $i) }}
+      - { key: {{ $name }}.crt, path: {{ $name }}.crt }
+      - { key: {{ $name }}.key, path: {{ $name }}.key }
+      {{- end }}
+      {{- else }}
+      - { key: {{ .tier }}.crt, path: {{ .tier }}.crt }
+      - { key: {{ .tier }}.key, path: {{ .tier }}.key }
+      {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "strom.tls.mount" -}}
+{{- if .root.Values.internalTls.enabled }}
+- { name: tls, mountPath: /etc/strom-tls, readOnly: true }
 {{- end }}
 {{- end -}}

@@ -83,6 +83,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "cli",
             "runtime",
             "client",
+            "proto",
         ],
     ),
     (
@@ -106,6 +107,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "broker",
             "gateway",
             "client",
+            "proto",
             "runtime",
         ],
     ),

@@ -82,6 +82,9 @@ pub(crate) async fn register(
 fn is_final(code: ErrorCode) -> bool {
     matches!(
         code,
-        ErrorCode::InconsistentClusterId | ErrorCode::InvalidRequest | ErrorCode::InvalidRegistration
+        ErrorCode::InconsistentClusterId
+            | ErrorCode::ClusterAuthorizationFailed
+            | ErrorCode::InvalidRequest
+            | ErrorCode::InvalidRegistration
     )
 }

@@ -8,6 +8,7 @@ use strom_proto::convert::service_error;
 use strom_proto::splice::{Payload, Spliced, SplicedSender, SplicedStream};
 use strom_proto::v1::{FollowerHead, FollowerHello, FollowerPosition, LeaderHead, follower_head::Message};
 use strom_replication::{FetchAnswer, FollowerFetch};
+use strom_runtime::Caller;
 use strom_types::{BrokerEpoch, BrokerId, ErrorCode, TopicIdPartition};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
@@ -33,6 +34,7 @@ impl From<Malformed> for Refusal {
 /// Serves one follower until either side ends the stream.
 pub(super) async fn serve(
     replication: Replication,
+    caller: Caller,
     mut messages: SplicedStream<FollowerHead>,
     sender: SplicedSender<LeaderHead>,
 ) {
@@ -42,7 +44,15 @@ pub(super) async fn serve(
             Ok(Some(Ok(message))) => message.head.message,
             _ => return debug!("a follower stream ended before its hello"),
         };
-        if let Err(refusal) = follow(&replication, hello, messages, &sender).await {
+        let hello = match hello {
+            Some(Message::Hello(hello)) => admit(&replication, &caller, &hello),
+            _ => Err(Malformed("no hello").into()),
+        };
+        let served = match hello {
+            Ok(follower) => follow(&replication, follower, messages, &sender).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = served {
             refuse(&replication, &sender, refusal).await;
         }
     };
@@ -57,7 +67,9 @@ async fn refuse(
     sender: &SplicedSender<LeaderHead>,
     Refusal(code, message): Refusal,
 ) {
-    if replication.streams.is_new_refusal(&message) {
+    // Who may not be that follower has been told of where callers are checked.
+    let is_told = code == ErrorCode::ClusterAuthorizationFailed;
+    if !is_told && replication.streams.is_new_refusal(&message) {
         warn!(%code, %message, "a follower stream is refused");
     }
     let head = LeaderHead {
@@ -70,14 +82,10 @@ async fn refuse(
 
 async fn follow(
     replication: &Replication,
-    hello: Option<Message>,
+    (follower, epoch): (BrokerId, BrokerEpoch),
     mut messages: SplicedStream<FollowerHead>,
     sender: &SplicedSender<LeaderHead>,
 ) -> Result<(), Refusal> {
-    let Some(Message::Hello(hello)) = hello else {
-        return Err(Malformed("no hello").into());
-    };
-    let (follower, epoch) = admit(replication, &hello)?;
     let turn = replication.streams.open(follower, epoch).await;
     let turn = turn.ok_or_else(|| {
         Refusal(
@@ -110,9 +118,19 @@ async fn follow(
 }
 
 /// Who says hello, if it is a member of this cluster that may follow this broker.
-fn admit(replication: &Replication, hello: &FollowerHello) -> Result<(BrokerId, BrokerEpoch), Refusal> {
+fn admit(
+    replication: &Replication,
+    caller: &Caller,
+    hello: &FollowerHello,
+) -> Result<(BrokerId, BrokerEpoch), Refusal> {
     let image = replication.image();
     let (id, epoch) = (BrokerId(hello.broker_id), BrokerEpoch(hello.broker_epoch));
+    if let Err(status) = caller.check_broker(id, "Replicate") {
+        return Err(Refusal(
+            ErrorCode::ClusterAuthorizationFailed,
+            status.message().to_owned(),
+        ));
+    }
     if image.cluster_id().is_empty() || hello.cluster_id != image.cluster_id() {
         let theirs: String = hello.cluster_id.chars().take(CLUSTER_ID_SHOWN).collect();
         let message = format!(

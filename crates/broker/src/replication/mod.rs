@@ -22,7 +22,7 @@ use http::{Request, Response};
 use strom_client::Peers;
 use strom_metadata::Image;
 use strom_proto::splice::{self, SplicedMethods};
-use strom_runtime::Shutdown;
+use strom_runtime::{Caller, Shutdown};
 use strom_types::{BrokerEpoch, BrokerId};
 use tokio::task::JoinSet;
 use tonic::body::Body;
@@ -127,9 +127,10 @@ impl SplicedMethods for Replication {
         if method != METHOD {
             return None;
         }
+        let caller = Caller::of(request.extensions());
         let messages = splice::accept(request, FOLLOWER_MESSAGE_BYTES_MAX);
         let (sender, body) = splice::channel(LEADER_QUEUE_BYTES);
-        tokio::spawn(leader::serve(self.clone(), messages, sender));
+        tokio::spawn(leader::serve(self.clone(), caller, messages, sender));
         Some(splice::respond(body))
     }
 }

@@ -6,7 +6,8 @@ use strom_proto::convert::service_error;
 use strom_proto::status::to_status;
 use strom_proto::v1;
 use strom_proto::v1::controller_server::Controller;
-use strom_types::ErrorCode;
+use strom_runtime::Caller;
+use strom_types::{BrokerId, ErrorCode};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
@@ -36,6 +37,13 @@ fn mismatch(reply: &Reply) -> Status {
     ))
 }
 
+/// The message of a broker that speaks of itself.
+fn own<Q>(request: Request<Q>, what: &str, broker: impl Fn(&Q) -> i32) -> Result<Q, Status> {
+    let id = BrokerId(broker(request.get_ref()));
+    Caller::of(request.extensions()).check_broker(id, what)?;
+    Ok(request.into_inner())
+}
+
 #[tonic::async_trait]
 impl Controller for Service {
     type WatchMetadataStream = Updates<v1::MetadataUpdate>;
@@ -53,14 +61,16 @@ impl Controller for Service {
         &self,
         request: Request<v1::RegisterBrokerRequest>,
     ) -> Answer<v1::RegisterBrokerReply> {
-        change!(self, request.into_inner(), RegisterBroker)
+        let request = own(request, "RegisterBroker", |request| request.broker_id)?;
+        change!(self, request, RegisterBroker)
     }
 
     async fn broker_heartbeat(
         &self,
         request: Request<Streaming<v1::BrokerHeartbeatRequest>>,
     ) -> Answer<Self::BrokerHeartbeatStream> {
-        Ok(Response::new(self.heartbeats(request.into_inner())))
+        let caller = Caller::of(request.extensions());
+        Ok(Response::new(self.heartbeats(caller, request.into_inner())))
     }
 
     async fn unregister_broker(
@@ -81,14 +91,16 @@ impl Controller for Service {
         &self,
         request: Request<v1::AlterPartitionRequest>,
     ) -> Answer<v1::AlterPartitionReply> {
-        change!(self, request.into_inner(), AlterPartition)
+        let request = own(request, "AlterPartition", |request| request.broker_id)?;
+        change!(self, request, AlterPartition)
     }
 
     async fn allocate_producer_ids(
         &self,
         request: Request<v1::AllocateProducerIdsRequest>,
     ) -> Answer<v1::AllocateProducerIdsReply> {
-        change!(self, request.into_inner(), AllocateProducerIds)
+        let request = own(request, "AllocateProducerIds", |request| request.broker_id)?;
+        change!(self, request, AllocateProducerIds)
     }
 
     async fn create_topics(

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use strom_proto::v1;
 use strom_raft_node::RaftRole;
-use strom_runtime::{OnFailure, Shutdown};
+use strom_runtime::{Caller, OnFailure, Shutdown};
 use strom_types::{BrokerEpoch, BrokerId, ErrorCode};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,6 +21,7 @@ type Sender = mpsc::Sender<Result<v1::BrokerHeartbeatReply, Status>>;
 impl Service {
     pub(super) fn heartbeats(
         &self,
+        caller: Caller,
         requests: Streaming<v1::BrokerHeartbeatRequest>,
     ) -> ReceiverStream<Result<v1::BrokerHeartbeatReply, Status>> {
         let (sender, replies) = mpsc::channel(REPLIES_AHEAD);
@@ -32,7 +33,7 @@ impl Service {
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = async {
-                        if let Some((id, epoch)) = answer(&inner, requests, sender).await {
+                        if let Some((id, epoch)) = answer(&inner, &caller, requests, sender).await {
                             look_after(&inner, id, epoch).await;
                         }
                     } => {}
@@ -47,6 +48,7 @@ impl Service {
 /// Answers until the stream breaks; then tells whose it was, if its last heartbeat counted.
 async fn answer(
     inner: &Inner,
+    caller: &Caller,
     mut requests: Streaming<v1::BrokerHeartbeatRequest>,
     sender: Sender,
 ) -> Option<(BrokerId, BrokerEpoch)> {
@@ -55,6 +57,11 @@ async fn answer(
         match requests.message().await {
             Ok(Some(request)) => {
                 let sent_by = (BrokerId(request.broker_id), BrokerEpoch(request.broker_epoch));
+                if let Err(status) = caller.check_broker(sent_by.0, "BrokerHeartbeat") {
+                    // It may be gone.
+                    let _ = sender.send(Err(status)).await;
+                    return broker;
+                }
                 let reply = knowing_leader(inner, inner.active.heartbeat(request).await?);
                 broker = (reply.error == 0).then_some(sent_by);
                 if sender.send(Ok(reply)).await.is_err() {

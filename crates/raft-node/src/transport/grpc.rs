@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use strom_proto::v1::raft_client::RaftClient;
 use strom_proto::v1::{RaftEnvelope, RaftSnapshotChunk};
+use strom_runtime::InternalTls;
 use strom_types::NodeId;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -48,7 +49,7 @@ pub enum EndpointError {
 
 /// `http://host:port` (a bare `host:port` is taken as such) or `unix:///path`, with the timeouts of a raft
 /// connection: a dead peer is noticed within seconds.
-pub fn peer_endpoint(text: &str) -> Result<Endpoint, tonic::transport::Error> {
+fn peer_endpoint(text: &str) -> Result<Endpoint, tonic::transport::Error> {
     let uri = if text.contains("://") {
         text.to_owned()
     } else {
@@ -63,8 +64,24 @@ pub fn peer_endpoint(text: &str) -> Result<Endpoint, tonic::transport::Error> {
         .keep_alive_while_idle(true))
 }
 
-struct Peer {
+/// The way to one peer.
+#[derive(Clone)]
+struct Way {
     endpoint: Endpoint,
+    tls: Option<InternalTls>,
+}
+
+impl Way {
+    async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        match &self.tls {
+            Some(tls) => tls.connect(&self.endpoint).await,
+            None => self.endpoint.connect().await,
+        }
+    }
+}
+
+struct Peer {
+    way: Way,
     queue: mpsc::Sender<RaftEnvelope>,
     link: Arc<Link>,
 }
@@ -85,28 +102,28 @@ pub struct GrpcTransport {
 }
 
 impl GrpcTransport {
-    /// `peers` are the other voters (entries of `me` are skipped), with endpoints as [`peer_endpoint`] makes them.
-    pub fn new(
+    /// To the other voters (the entry of `me` is skipped), by TLS where the way is TCP and it is configured.
+    pub fn from_voters(
         me: NodeId,
-        peers: Vec<(NodeId, Endpoint)>,
+        voters: &[(NodeId, String)],
+        tls: Option<&InternalTls>,
         runtime: Handle,
     ) -> Result<Arc<Self>, EndpointError> {
         let mut table = BTreeMap::new();
         let mut receivers = BTreeMap::new();
-        for (node, endpoint) in peers {
+        for (node, text) in voters {
+            let (node, invalid) = (*node, |error| EndpointError::Invalid { node: *node, error });
             let id = RaftId::first(node).ok_or(EndpointError::NegativeNodeId(node))?;
             if node == me {
                 continue;
             }
+            let way = Way {
+                endpoint: peer_endpoint(text).map_err(invalid)?,
+                tls: tls.filter(|_| !text.starts_with("unix:")).cloned(),
+            };
             let (queue, receiver) = mpsc::channel(QUEUE_ENVELOPES);
-            table.insert(
-                id,
-                Peer {
-                    endpoint,
-                    queue,
-                    link: Arc::default(),
-                },
-            );
+            let link = Arc::default();
+            table.insert(id, Peer { way, queue, link });
             receivers.insert(id, receiver);
         }
         Ok(Arc::new(GrpcTransport {
@@ -115,20 +132,6 @@ impl GrpcTransport {
             receivers: Mutex::new(receivers),
             tasks: Mutex::new(JoinSet::new()),
         }))
-    }
-
-    /// The same from the texts of a configuration.
-    pub fn from_voters(
-        me: NodeId,
-        voters: &[(NodeId, String)],
-        runtime: Handle,
-    ) -> Result<Arc<Self>, EndpointError> {
-        let endpoint = |(node, text): &(NodeId, String)| match peer_endpoint(text) {
-            Ok(endpoint) => Ok((*node, endpoint)),
-            Err(error) => Err(EndpointError::Invalid { node: *node, error }),
-        };
-        let others = voters.iter().filter(|(node, _)| *node != me);
-        GrpcTransport::new(me, others.map(endpoint).collect::<Result<_, _>>()?, runtime)
     }
 }
 
@@ -139,7 +142,7 @@ impl Transport for GrpcTransport {
             if let Some(peer) = self.peers.get(&id) {
                 let sender = PeerSender {
                     id,
-                    endpoint: peer.endpoint.clone(),
+                    way: peer.way.clone(),
                     link: peer.link.clone(),
                     reports: reports.clone(),
                 };
@@ -168,7 +171,7 @@ impl Transport for GrpcTransport {
         if let Some(peer) = self.peers.get(&shipment.snapshot.to) {
             let mut tasks = self.tasks.lock();
             while tasks.try_join_next().is_some() {}
-            tasks.spawn_on(ship(peer.endpoint.clone(), shipment), &self.runtime);
+            tasks.spawn_on(ship(peer.way.clone(), shipment), &self.runtime);
         }
     }
 }
@@ -180,7 +183,7 @@ fn weight(envelope: &RaftEnvelope) -> usize {
 /// Keeps one stream to a peer alive.
 struct PeerSender {
     id: RaftId,
-    endpoint: Endpoint,
+    way: Way,
     link: Arc<Link>,
     reports: Reports,
 }
@@ -190,7 +193,7 @@ impl PeerSender {
         let mut backoff = BACKOFF_MIN;
         let mut refused = None;
         loop {
-            if let Ok(channel) = self.endpoint.connect().await {
+            if let Ok(channel) = self.way.connect().await {
                 backoff = BACKOFF_MIN;
                 self.link.connected.store(true, Ordering::Release);
                 let outcome = self.pump(channel, &mut queue).await;
@@ -257,9 +260,9 @@ impl PeerSender {
 }
 
 /// Streams one snapshot; however it ends, raft learns of it from the shipment.
-async fn ship(endpoint: Endpoint, shipment: Shipment) {
+async fn ship(way: Way, shipment: Shipment) {
     let index = shipment.snapshot.source.meta().index;
-    match try_ship(endpoint, &shipment).await {
+    match try_ship(&way, &shipment).await {
         Ok(()) => shipment.delivered(),
         Err(error) => tracing::warn!(to = ?shipment.snapshot.to, index, %error, "sending a snapshot failed"),
     }
@@ -282,8 +285,8 @@ enum ShipError {
 /// Without progress for this long a snapshot stream is given up.
 const SHIP_STALL_MAX: Duration = Duration::from_secs(30);
 
-async fn try_ship(endpoint: Endpoint, shipment: &Shipment) -> Result<(), ShipError> {
-    let channel = endpoint.connect().await?;
+async fn try_ship(way: &Way, shipment: &Shipment) -> Result<(), ShipError> {
+    let channel = way.connect().await?;
     let mut client = RaftClient::new(channel).max_encoding_message_size(CHUNK_MESSAGE_BYTES_MAX);
     let (feed, stream) = mpsc::channel(2);
     let call = client.install_snapshot(ReceiverStream::new(stream));

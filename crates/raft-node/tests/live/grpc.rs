@@ -49,7 +49,7 @@ fn config(node: i32, dir: &TempDir, voters: &[(NodeId, String)]) -> RaftConfig {
 
 fn serve(config: &RaftConfig, listener: TcpListener) -> Served {
     let transport =
-        GrpcTransport::from_voters(config.node_id, &config.initial_voters, Handle::current()).unwrap();
+        GrpcTransport::from_voters(config.node_id, &config.initial_voters, None, Handle::current()).unwrap();
     let machine = Tally {
         padding: 12,
         ..Tally::default()
