@@ -81,7 +81,8 @@ pub enum Effect {
         position: FetchPosition,
         restart: bool,
     },
-    /// Follower: append the records of the reply that was just handed in, then [`crate::Event::LogMutated`].
+    /// Follower: append the records of the reply that was just handed in, then [`crate::Event::LogMutated`]. If the log
+    /// refuses them (a full disk), the same event: only what the log then holds counts. The shell asks again later.
     AppendRecords { base_offset: Offset },
     /// Follower: cut log and epoch cache (each entry that starts at or above `to`, also when the log is no longer
     /// than `to`), fsync both, reset the producer state to `to`; then [`crate::Event::LogMutated`].

@@ -231,6 +231,8 @@ impl Partition {
             }
             Err(AppendError::Log(LogError::Deleted(_))) => ErrorCode::UnknownTopicOrPartition,
             Err(AppendError::Log(error)) => return self.log_failed("append to", &error),
+            // The directory has told of it, once for all its partitions.
+            Err(error) if error.is_disk_full() => error.code(),
             Err(error) => {
                 warn!(topic = %self.topic, partition = self.key.partition, %error, "a leader's records are refused");
                 error.code()

@@ -75,7 +75,8 @@ impl Log {
         })
     }
 
-    /// Appends batches as the leader sent them: whole, contiguous, beginning at the log's end; CRCs are checked. All are
+    /// Appends batches as the leader sent them: whole, contiguous, beginning at the log's end. Their CRCs are the caller's
+    /// to check, who has to tell the replica of bad ones before it decides on an append. All are
     /// appended or none.
     pub fn append_as_follower(&self, records: &Bytes, by: FollowerAppend) -> Result<AppendInfo, AppendError> {
         self.dir.admit(records.len())?;
@@ -260,7 +261,6 @@ fn checked_batches(
     let mut walk = BatchIter::new(records.clone());
     for batch in &mut walk {
         let batch = batch.map_err(|error| invalid(&error))?;
-        batch.verify_crc().map_err(|error| invalid(&error))?;
         let epoch = batch.header.partition_leader_epoch;
         if epoch > by.leader_epoch {
             return Err(AppendError::FutureEpoch {
