@@ -4,6 +4,7 @@ mod coordinator;
 mod epochs;
 mod error_code;
 mod ids;
+mod producer_order;
 mod time;
 mod topic_name;
 
@@ -13,6 +14,7 @@ pub use coordinator::{
 pub use epochs::{BrokerEpoch, LeaderEpoch, MetadataOffset, PartitionEpoch};
 pub use error_code::{ErrorCode, UnknownErrorCode};
 pub use ids::{BrokerId, NodeId, ProducerEpoch, ProducerId, TopicId, TopicIdPartition};
+pub use producer_order::{Admitted, FailedBatch, OrderedWay, ProducerBatch, leaves_gap};
 pub use time::{Mono, WallMs};
 pub use topic_name::{TopicNameError, collision_key, validate_topic_name};
 

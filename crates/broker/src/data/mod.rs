@@ -5,6 +5,7 @@ mod fetch;
 mod lanes;
 mod produce;
 mod query;
+mod refused;
 
 use http::{Request, Response};
 pub(crate) use lanes::Lanes;

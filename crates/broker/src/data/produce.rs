@@ -4,18 +4,21 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use strom_proto::convert::topic_id_partition;
+use bytes::Bytes;
+use strom_proto::convert::{error_code, topic_id_partition};
 use strom_proto::splice::{Payload, Spliced, SplicedSender, SplicedStream};
 use strom_proto::v1::{
     LeaderHint, ProduceHead, ProducePartition, ProducePartitionReply, ProduceReplyHead, RecordError,
 };
+use strom_records::BatchHeader;
 use strom_replication::Acks;
-use strom_types::ErrorCode;
+use strom_types::{ErrorCode, TopicIdPartition};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::assembly::{Assembly, failed, refused};
 use super::lanes::LaneName;
+use super::refused::RefusedBatches;
 use crate::broker::Broker;
 use crate::partition::{Ack, Partition, ProduceError, ProduceTerms};
 
@@ -37,6 +40,7 @@ pub(super) async fn serve(
         broker,
         sender,
         open: VecDeque::new(),
+        refused: RefusedBatches::default(),
     };
     let mut tick = interval(TIMEOUT_CHECK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,6 +72,7 @@ struct ProduceStream {
     sender: SplicedSender<ProduceReplyHead>,
     /// Requests that are not answered yet, oldest first; some may be complete.
     open: VecDeque<Arc<Assembly>>,
+    refused: RefusedBatches,
 }
 
 impl ProduceStream {
@@ -103,7 +108,7 @@ impl ProduceStream {
     }
 
     fn append_part(
-        &self,
+        &mut self,
         part: &ProducePartition,
         payload: &mut Payload,
         acks: Result<Acks, ErrorCode>,
@@ -121,13 +126,33 @@ impl ProduceStream {
         };
         let key = topic_id_partition(&part.topic_id, part.partition)
             .map_err(|_| refuse(ErrorCode::InvalidRequest))?;
+        let batch = BatchHeader::parse(&records)
+            .ok()
+            .and_then(|header| header.producer_batch());
+        if batch.is_some_and(|batch| self.refused.is_overtaken_by(key, batch)) {
+            return Err(refuse(ErrorCode::NotLeaderOrFollower));
+        }
+        let appended = self.append_batch(key, &records, terms, ack);
+        if let (Some(batch), Err(code)) = (batch, appended.as_ref().map_err(|reply| error_code(reply.error)))
+        {
+            self.refused.note(key, batch, code);
+        }
+        appended
+    }
+
+    fn append_batch(
+        &self,
+        key: TopicIdPartition,
+        records: &Bytes,
+        terms: ProduceTerms,
+        ack: Ack,
+    ) -> Result<(), Box<ProducePartitionReply>> {
         let partition = self
             .broker
             .partitions()
             .get(key)
-            .ok_or_else(|| refuse(ErrorCode::NotLeaderOrFollower))?;
-        let refused = partition.produce(&records, terms, ack);
-        refused.map_err(|error| {
+            .ok_or_else(|| Box::new(failed(ErrorCode::NotLeaderOrFollower)))?;
+        partition.produce(records, terms, ack).map_err(|error| {
             self.broker.metrics().produce_refused(error.code());
             Box::new(explain(&partition, &error))
         })

@@ -21,6 +21,7 @@ macro_rules! in_both_wirings {
 mod connections;
 mod crash;
 mod disk;
+mod failover;
 mod fetching;
 mod groups;
 mod members;
