@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use super::call::decode;
 use super::{Call, Failure, Reply, ReplyFuture, Start};
 use crate::brokers::Broker;
-use crate::codes::{client_code, kafka, lane_code};
+use crate::codes::{client_code, kafka, produce_lane_code};
 
 /// zstd came with Produce v7 (KIP-110).
 const ZSTD_SINCE_VERSION: i16 = 7;
@@ -174,7 +174,7 @@ async fn send(call: &Call, head: &ProduceHead, shares: Shares, response: &mut Pr
                     if let Some(batch) = part.batch {
                         order.unsent(part.key, batch);
                     }
-                    fill(response, part.slot, lane_code(&error));
+                    fill(response, part.slot, produce_lane_code(&error));
                 }
                 continue;
             }
@@ -208,7 +208,7 @@ async fn send(call: &Call, head: &ProduceHead, shares: Shares, response: &mut Pr
                 call: reply,
                 parts: sent,
             }),
-            Err(error) => settle(call, response, &sent, Err(lane_code(&error))),
+            Err(error) => settle(call, response, &sent, Err(produce_lane_code(&error))),
         }
     }
     all
@@ -306,7 +306,7 @@ async fn finish(call: Call, acks: i16, pending: Pending) -> Result<Reply, Failur
     for Sent { call: reply, parts } in sent {
         let outcome = match timeout(wait_max, reply).await {
             Ok(Ok(Ok(reply))) => Ok(reply),
-            Ok(Ok(Err(error))) => Err(lane_code(&error)),
+            Ok(Ok(Err(error))) => Err(produce_lane_code(&error)),
             Ok(Err(_)) | Err(_) => Err(ErrorCode::RequestTimedOut),
         };
         settle(&call, &mut response, &parts, outcome);
