@@ -9,6 +9,8 @@ mod peers;
 
 pub use controller::{ControllerClient, Effect, is_refused};
 pub use error::{CallError, EndpointError};
-pub use lane::{FetchCall, FetchLane, LaneError, LaneLimits, ProduceCall, ProduceLane};
+pub use lane::{
+    FetchCall, FetchLane, LaneError, LaneLimits, ProduceCall, ProduceLane, ProduceStream, StreamName,
+};
 pub use metadata::{MetadataCache, MetadataChange, MetadataWatcher};
 pub use peers::{LOCAL_SCHEME, Peers, Transport};

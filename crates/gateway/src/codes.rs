@@ -44,12 +44,20 @@ pub(crate) fn error_text(text: impl Into<String>) -> ByteStr {
     ByteStr::from(text)
 }
 
-/// Produce and fetch through a lane that failed.
-pub(crate) fn lane_code(error: &LaneError) -> ErrorCode {
+/// Produce through a lane that failed.
+pub(crate) fn produce_lane_code(error: &LaneError) -> ErrorCode {
     match error {
         // Nothing was sent: the client shall refresh its metadata and come again.
         LaneError::Unreachable(_) => ErrorCode::NotLeaderOrFollower,
         LaneError::Broken => ErrorCode::RequestTimedOut,
+    }
+}
+
+/// Fetch through a lane that failed: nothing can have happened, so the client shall look up the leader again. A time-out
+/// would be shown to applications.
+pub(crate) fn fetch_lane_code(error: &LaneError) -> ErrorCode {
+    match error {
+        LaneError::Unreachable(_) | LaneError::Broken => ErrorCode::NotLeaderOrFollower,
     }
 }
 
@@ -139,7 +147,8 @@ mod tests {
         };
         for code in [
             client_code(ErrorCode::Indeterminate),
-            lane_code(&LaneError::Broken),
+            produce_lane_code(&LaneError::Broken),
+            fetch_lane_code(&LaneError::Broken),
             partition_call_code(&lost),
             read_call_code(&lost),
             coordinator_call_code(&lost),
@@ -147,6 +156,13 @@ mod tests {
             producer_id_code(lost.code()),
         ] {
             assert!(code.is_retriable(), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_read_that_was_lost_looks_for_the_leader() {
+        for error in [LaneError::Broken, LaneError::Unreachable(String::new())] {
+            assert_eq!(fetch_lane_code(&error), ErrorCode::NotLeaderOrFollower);
         }
     }
 

@@ -12,6 +12,7 @@ mod gateway;
 mod idle_keys;
 mod metrics;
 mod net;
+mod produce_order;
 
 pub use app::{App, Environment, KafkaListener};
 pub use config::GatewayConfig;

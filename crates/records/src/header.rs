@@ -1,7 +1,7 @@
 //! The 61 bytes in front of every v2 batch, as a plain value.
 
 use bytes::{Buf, BufMut};
-use strom_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use strom_types::{LeaderEpoch, Offset, ProducerBatch, ProducerEpoch, ProducerId};
 use thiserror::Error;
 
 use crate::attributes::{Attributes, TimestampType};
@@ -152,6 +152,15 @@ impl BatchHeader {
 
     pub fn has_producer_id(&self) -> bool {
         self.producer_id.get() >= 0
+    }
+
+    /// What names it among its producer's batches; `None` unless the producer is idempotent.
+    pub fn producer_batch(&self) -> Option<ProducerBatch> {
+        self.has_producer_id().then_some(ProducerBatch {
+            id: self.producer_id,
+            epoch: self.producer_epoch,
+            sequence: self.base_sequence,
+        })
     }
 
     /// KIP-534: when compaction may drop this batch's tombstones or marker; `None` while that is not fixed yet.

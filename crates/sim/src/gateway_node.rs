@@ -6,8 +6,8 @@ use std::time::Duration;
 use strom_metadata::Image;
 use strom_proto::v1;
 use strom_types::{
-    ErrorCode, GROUP_METADATA_TOPIC, LeaderEpoch, MetadataOffset, Mono, TopicIdPartition,
-    coordinator_partition,
+    Admitted, ErrorCode, GROUP_METADATA_TOPIC, LeaderEpoch, MetadataOffset, Mono, OrderedWay, ProducerBatch,
+    ProducerEpoch, ProducerId, TopicIdPartition, coordinator_partition, leaves_gap,
 };
 
 use crate::broker_node::broker_index;
@@ -43,7 +43,11 @@ struct Pending {
     client: (Addr, u64),
     kind: Kind,
     deadline: Mono,
+    ordered: Option<(TopicIdPartition, Admitted)>,
 }
+
+/// A produce stream: the broker, its life, and the connection.
+type Stream = (usize, u64, u64);
 
 struct Running {
     image: Image,
@@ -51,6 +55,39 @@ struct Running {
     next_watch: Mono,
     last_news: Mono,
     pending: BTreeMap<u64, Pending>,
+    /// The order of each client's batches, as in `crates/gateway/src/produce_order.rs`.
+    ways: BTreeMap<(Addr, TopicIdPartition), OrderedWay<Stream>>,
+}
+
+impl Running {
+    fn way(&mut self, client: Addr, key: TopicIdPartition) -> &mut OrderedWay<Stream> {
+        self.ways.entry((client, key)).or_default()
+    }
+
+    /// Lets a batch out to `target`; `None` if there is none, or if the batch would overtake another.
+    fn admit(
+        &mut self,
+        env: &Env,
+        own: Addr,
+        (client, key): (Addr, TopicIdPartition),
+        batch: ProducerBatch,
+        target: Option<usize>,
+    ) -> Option<Option<(TopicIdPartition, Admitted)>> {
+        let way = self.way(client, key);
+        let Some(index) = target else {
+            way.unsent(batch);
+            return None;
+        };
+        let to = Addr::Broker(index);
+        let stream = (index, env.life(to), env.net.connection(own, to));
+        way.admit(batch, stream).map(|admitted| Some((key, admitted)))
+    }
+
+    fn settle(&mut self, pending: &Pending, code: ErrorCode) {
+        if let Some((key, admitted)) = pending.ordered {
+            self.way(pending.client.0, key).settle(admitted, leaves_gap(code));
+        }
+    }
 }
 
 pub(crate) struct GatewayNode {
@@ -83,6 +120,7 @@ impl GatewayNode {
             next_watch: now,
             last_news: now,
             pending: BTreeMap::new(),
+            ways: BTreeMap::new(),
         });
     }
 
@@ -111,6 +149,7 @@ impl GatewayNode {
                 .pending
                 .extract_if(.., |_, pending| pending.deadline <= now);
             for (_, pending) in late.collect::<Vec<_>>() {
+                running.settle(&pending, ErrorCode::RequestTimedOut);
                 let answer = failed(pending.kind, Failure::Unanswered, LeaderEpoch::NONE);
                 env.answer(addr, pending.client, answer);
             }
@@ -124,11 +163,15 @@ impl GatewayNode {
             Body::Ask { call, ask } => self.forward(env, (from, call), ask),
             Body::Answer { call, answer } => {
                 let addr = self.addr();
-                let pending = self
-                    .running
-                    .as_mut()
-                    .and_then(|running| running.pending.remove(&call));
-                let Some(pending) = pending else { return };
+                let Some(running) = &mut self.running else { return };
+                let Some(pending) = running.pending.remove(&call) else {
+                    return;
+                };
+                let code = match &answer {
+                    Answer::Error { code, .. } => *code,
+                    _ => ErrorCode::None,
+                };
+                running.settle(&pending, code);
                 let answer = match answer {
                     Answer::Error { code, epoch } => failed(pending.kind, Failure::Code(code), epoch),
                     answer => answer,
@@ -187,7 +230,11 @@ impl GatewayNode {
                 .map(broker_index),
         };
         let reachable = target.filter(|index| env.is_up(Addr::Broker(*index)));
-        let Some(target) = reachable else {
+        let ordered = match ordered(&ask) {
+            None => Some(None),
+            Some((key, batch)) => running.admit(env, addr, (client.0, key), batch, reachable),
+        };
+        let (Some(target), Some(ordered)) = (reachable, ordered) else {
             return env.answer(
                 addr,
                 client,
@@ -204,6 +251,7 @@ impl GatewayNode {
             client,
             kind,
             deadline: now + limit,
+            ordered,
         };
         running.pending.insert(call, pending);
         env.send(addr, Addr::Broker(target), Body::Ask { call, ask });
@@ -226,6 +274,25 @@ fn coordinator_key(image: &Image, group: &str) -> Option<TopicIdPartition> {
         topic.id,
         coordinator_partition(group, partitions),
     ))
+}
+
+fn ordered(ask: &Ask) -> Option<(TopicIdPartition, ProducerBatch)> {
+    match ask {
+        Ask::Produce { key, producer, .. } => {
+            let (id, sequence) = (*producer)?;
+            Some((*key, producer_batch(id, sequence)))
+        }
+        _ => None,
+    }
+}
+
+/// Producers of the model keep to their first epoch.
+pub(crate) fn producer_batch(id: i64, sequence: i32) -> ProducerBatch {
+    ProducerBatch {
+        id: ProducerId(id),
+        epoch: ProducerEpoch(0),
+        sequence,
+    }
 }
 
 fn kind_of(ask: &Ask) -> Kind {

@@ -119,6 +119,11 @@ impl Network {
         *self.connections.entry(pair(a, b)).or_default() += 1;
     }
 
+    /// Number of the present connection of the two.
+    pub(crate) fn connection(&self, a: Addr, b: Addr) -> u64 {
+        self.connections.get(&pair(a, b)).copied().unwrap_or_default()
+    }
+
     fn delay(&self, rng: &mut Rng) -> u64 {
         if rng.per_mille(self.weather.slow) {
             return rng.range(2, self.weather.slow_ms_max.max(3)) * MS;
@@ -184,9 +189,9 @@ impl Network {
     /// Whether a packet still gets through when it arrives.
     pub(crate) fn arrives(&mut self, packet: &Packet) -> bool {
         let (from, to) = (packet.from, packet.to);
-        let same = packet.connection.is_none_or(|connection| {
-            self.connections.get(&pair(from, to)).copied().unwrap_or_default() == connection
-        });
+        let same = packet
+            .connection
+            .is_none_or(|connection| self.connection(from, to) == connection);
         let arrives = same && !self.is_cut(from, to);
         if arrives {
             self.delivered += 1;

@@ -5,6 +5,7 @@ mod epochs;
 mod error_code;
 mod identity;
 mod ids;
+mod producer_order;
 mod time;
 mod topic_name;
 
@@ -15,6 +16,7 @@ pub use epochs::{BrokerEpoch, LeaderEpoch, MetadataOffset, PartitionEpoch};
 pub use error_code::{ErrorCode, UnknownErrorCode};
 pub use identity::{Identity, Role, UnknownIdentity};
 pub use ids::{BrokerId, NodeId, ProducerEpoch, ProducerId, TopicId, TopicIdPartition};
+pub use producer_order::{Admitted, FailedBatch, OrderedWay, ProducerBatch, leaves_gap};
 pub use time::{Mono, WallMs};
 pub use topic_name::{TopicNameError, collision_key, validate_topic_name};
 

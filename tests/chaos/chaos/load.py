@@ -1,12 +1,14 @@
 """The clients of a run: idempotent producers at a steady rate, a group that commits, watchers, and the last read."""
 
 import collections
+import logging
 import os
 import threading
 import time
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from chaos import java_load
 from chaos.cluster import Trouble, quiet
 
 # What librdkafka reports when a connection goes away: reconnect notices, not failures of an operation.
@@ -19,10 +21,24 @@ PRODUCER = {
 }
 
 
+class Bumps(logging.Handler):
+    """The reasons for which librdkafka's producers raised their epoch, as its log (debug=eos) tells them."""
+
+    def __init__(self):
+        super().__init__()
+        self.reasons = []
+
+    def emit(self, record):
+        text = record.getMessage()
+        if "Beginning partition drain" in text and "epoch bump" in text:
+            self.reasons.append(text[:300])
+
+
 class Load:
     """Producers and a consumer group on one topic, until `finish`."""
 
-    def __init__(self, cluster, history, topic, run, producers=3, rate=100, consumers=2, partitions=6, size=100):
+    def __init__(self, cluster, history, topic, run, producers=3, rate=100, consumers=2, partitions=6, size=100, more=()):
+        self.more = dict(more)
         self.cluster, self.history, self.topic, self.run = cluster, history, topic, run
         self.partitions, self.rate, self.size = partitions, rate, size
         self.stopping = threading.Event()
@@ -30,6 +46,7 @@ class Load:
         self.fatal, self.delivery_errors = [], []
         self.notices = collections.Counter()
         self.acked = 0
+        self.java, self.java_acked = None, 0
         self.ack_times = []
         self.latencies = []
         self.floor = collections.defaultdict(lambda: -1)
@@ -39,9 +56,11 @@ class Load:
         if consumers:
             self.threads.append(threading.Thread(target=self._watch, daemon=True))
 
-    def start(self):
+    def start(self, java=False):
         for thread in self.threads:
             thread.start()
+        if java and java_load.available():
+            self.java = java_load.JavaLoad(self)
         return self
 
     def _error(self, who):
@@ -73,7 +92,7 @@ class Load:
     def _produce(self, n):
         proc, number = f"p{n}", 0
         producer = Producer({
-            **PRODUCER, "bootstrap.servers": self.cluster.bootstrap, "client.id": proc,
+            **PRODUCER, **self.more, "bootstrap.servers": self.cluster.bootstrap, "client.id": proc,
             "error_cb": self._error(proc), "logger": quiet(),
         })
         start = time.monotonic()
@@ -184,6 +203,8 @@ class Load:
 
     def finish(self):
         self.stopping.set()
+        if self.java:
+            self.java.finish()
         for thread in self.threads:
             thread.join(120)
             if thread.is_alive():

@@ -8,9 +8,9 @@ import threading
 import time
 
 from chaos import checker
-from chaos.cluster import KEPT, ROLES, Trouble, wait_for
+from chaos.cluster import KEPT, ROLES, Trouble, quiet, wait_for
 from chaos.history import History
-from chaos.load import Load, read_all
+from chaos.load import Bumps, Load, read_all
 
 NODES = [(role, n) for role, count in ROLES.items() for n in range(count)]
 
@@ -63,7 +63,7 @@ def kill(context, minutes=10.0, quick=False):
     cluster, rng, history = context.cluster(), random.Random(context.seed), History()
     topic = context.topic("kill")
     cluster.create_topic(topic)
-    load = Load(cluster, history, topic, context.run_id).start()
+    load = Load(cluster, history, topic, context.run_id).start(java=not quick)
     load.wait_acked(200)
     if quick:
         plan = [(role, rng.randrange(count)) for role, count in ROLES.items()]
@@ -86,9 +86,36 @@ def kill(context, minutes=10.0, quick=False):
     load.finish()
     figures = judge(context, cluster, load, history, "kill")
     return {
-        **figures, "kills": dict(kills), "isr_return_s_max": max(isr_times, default=0),
+        **figures, "java_acked": load.java_acked, "kills": dict(kills), "isr_return_s_max": max(isr_times, default=0),
         "longest_gap_s": round(load.longest_gap(), 2), "errors": dict(load.errors), "notices": dict(load.notices),
     }
+
+
+def failover(context, minutes=2.0):
+    """kill -9 of one broker after the other, as fast as they are in sync again, under producers with batches in flight: none
+    is told what makes it begin new sequences, for then what was written and not acknowledged would be written again."""
+    cluster, rng, history, bumps = context.cluster(), random.Random(context.seed), History(), Bumps()
+    topic = context.topic("failover")
+    cluster.create_topic(topic)
+    quiet().addHandler(bumps)
+    load = Load(cluster, history, topic, context.run_id, rate=300, consumers=0, more={"debug": "eos"}).start(java=True)
+    load.wait_acked(200)
+    end, kills = time.monotonic() + minutes * 60, 0
+    while time.monotonic() < end:
+        broker = rng.randrange(ROLES["broker"])
+        cluster.kill("broker", broker)
+        kills += 1
+        load.wait_acked(30, 60)
+        time.sleep(rng.uniform(0, 1.0))
+        cluster.restart("broker", broker)
+        cluster.wait_in_sync(topic)
+        load.wait_acked(30, 60)
+    load.finish()
+    quiet().removeHandler(bumps)
+    figures = judge(context, cluster, load, history, "failover")
+    if bumps.reasons:
+        raise Trouble(f"producers raised their epoch {len(bumps.reasons)} times: {bumps.reasons[:2]}")
+    return {**figures, "java_acked": load.java_acked, "kills": kills, "epoch_bumps": 0, "longest_gap_s": round(load.longest_gap(), 2)}
 
 
 def rolling(context, quick=False):

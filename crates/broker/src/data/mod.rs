@@ -6,6 +6,7 @@ mod fetch;
 mod lanes;
 mod produce;
 mod query;
+mod refused;
 
 use http::{Request, Response};
 pub(crate) use lanes::Lanes;

@@ -11,14 +11,16 @@ use strom_proto::splice::{Payload, Spliced, SplicedSender, SplicedStream};
 use strom_proto::v1::{
     LeaderHint, ProduceHead, ProducePartition, ProducePartitionReply, ProduceReplyHead, RecordError,
 };
+use strom_records::BatchHeader;
 use strom_replication::Acks;
-use strom_types::ErrorCode;
+use strom_types::{ErrorCode, ProducerBatch, TopicIdPartition};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::assembly::{Assembly, failed, refused};
 use super::checks::{Checks, Part, Ready};
 use super::lanes::LaneName;
+use super::refused::RefusedBatches;
 use crate::broker::Broker;
 use crate::partition::{Ack, Partition, ProduceError, ProduceTerms};
 
@@ -41,6 +43,7 @@ pub(super) async fn serve(
         broker,
         sender,
         open: VecDeque::new(),
+        refused: RefusedBatches::default(),
     };
     let mut tick = interval(TIMEOUT_CHECK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,6 +64,10 @@ pub(super) async fn serve(
             request = requests.next(), if !ended && stream.checks.has_room() => match request {
                 Some(Ok(request)) => {
                     stream.broker.wait_for_write_room().await;
+                    // Fenced while it waited: what the lane sent on its next stream may be appended already.
+                    if fence.is_triggered() {
+                        return;
+                    }
                     stream.take(request);
                 }
                 Some(Err(error)) => {
@@ -79,6 +86,7 @@ struct ProduceStream {
     checks: Checks,
     /// Requests that are not answered yet, oldest first; some may be complete.
     open: VecDeque<Arc<Assembly>>,
+    refused: RefusedBatches,
 }
 
 impl ProduceStream {
@@ -121,7 +129,7 @@ impl ProduceStream {
 
     /// Takes one partition's records off the payload.
     fn partition_of(
-        &self,
+        &mut self,
         part: &ProducePartition,
         payload: &mut Payload,
         terms: Result<ProduceTerms, ErrorCode>,
@@ -133,20 +141,37 @@ impl ProduceStream {
         let terms = terms?;
         let key =
             topic_id_partition(&part.topic_id, part.partition).map_err(|_| ErrorCode::InvalidRequest)?;
-        let partition = self.broker.partitions().get(key);
-        let partition = partition.ok_or(ErrorCode::NotLeaderOrFollower)?;
+        let Some(partition) = self.broker.partitions().get(key) else {
+            let code = ErrorCode::NotLeaderOrFollower;
+            self.note_refused(key, &records, code);
+            return Err(code);
+        };
         Ok((partition, records, terms))
     }
 
-    fn append(&self, (part, checked): Ready) {
+    fn append(&mut self, (part, checked): Ready) {
+        let key = part.partition.key();
+        let batch = producer_batch(&part.records);
+        if batch.is_some_and(|batch| self.refused.is_overtaken_by(key, batch)) {
+            let refused = failed(ErrorCode::NotLeaderOrFollower);
+            return part.assembly.set(part.place, refused);
+        }
         let ack = Ack {
             sink: part.assembly.clone(),
             place: part.place,
         };
         let appended = checked.and_then(|batch| part.partition.append_produced(batch, ack));
         if let Err(error) = appended {
+            self.note_refused(key, &part.records, error.code());
             self.broker.metrics().produce_refused(error.code());
             part.assembly.set(part.place, explain(&part.partition, &error));
+        }
+    }
+
+    /// What was sent behind it must not be appended before it.
+    fn note_refused(&mut self, key: TopicIdPartition, records: &Bytes, code: ErrorCode) {
+        if let Some(batch) = producer_batch(records) {
+            self.refused.note(key, batch, code);
         }
     }
 
@@ -184,4 +209,8 @@ fn explain(partition: &Partition, error: &ProduceError) -> ProducePartitionReply
         }
         ProduceError::Refused(code) => failed(*code),
     }
+}
+
+fn producer_batch(records: &Bytes) -> Option<ProducerBatch> {
+    BatchHeader::parse(records).ok()?.producer_batch()
 }

@@ -2,6 +2,7 @@
 //! asks for what there is.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use strom_proto::splice::{Payload, Spliced};
 use strom_proto::v1::{FetchHead, FetchQuery, FetchRequestHead, fetch_request_head::Request};
@@ -38,6 +39,7 @@ impl FetchLane {
             limits,
             take: |reply: Spliced<FetchHead>| (reply.head.correlation, reply),
             open: Mutex::new(None),
+            begun: AtomicU64::new(0),
         };
         FetchLane {
             stream: Arc::new(stream),
@@ -45,7 +47,7 @@ impl FetchLane {
     }
 
     pub async fn query(&self, mut query: FetchQuery) -> Result<FetchCall, LaneError> {
-        let stream = self.stream.get(MetadataMap::new).await?;
+        let stream = self.stream.get(|_| MetadataMap::new()).await?;
         let (correlation, reply) = stream.pending.register();
         query.correlation = correlation;
         query.traceparent = trace_context::current().unwrap_or_default();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 pub use fetch::{FetchCall, FetchLane};
-pub use produce::{ProduceCall, ProduceLane};
+pub use produce::{ProduceCall, ProduceLane, ProduceStream, StreamName};
 
 /// How much a lane holds.
 #[derive(Clone, Copy, Debug)]

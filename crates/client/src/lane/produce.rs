@@ -2,7 +2,7 @@
 //! indeterminate, and the next stream fences the old one at the broker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use strom_proto::splice::{self, Payload, Spliced};
 use strom_proto::v1::{ProduceHead, ProduceReplyHead};
@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, oneshot};
 use tonic::metadata::MetadataMap;
 use uuid::Uuid;
 
-use super::stream::LaneStream;
+use super::stream::{LaneStream, OpenStream};
 use super::{LaneError, LaneLimits};
 use crate::Peers;
 
@@ -20,7 +20,7 @@ const PATH: &str = "/strom.v1.BrokerData/Produce";
 /// One request on its way: resolves to the broker's reply.
 pub type ProduceCall = oneshot::Receiver<Result<ProduceReplyHead, LaneError>>;
 
-/// The produce stream to one broker; cheap to clone.
+/// The way to one broker's produce streams, one open at a time; cheap to clone.
 #[derive(Clone)]
 pub struct ProduceLane {
     inner: Arc<Inner>,
@@ -30,7 +30,25 @@ struct Inner {
     stream: LaneStream<ProduceHead, ProduceReplyHead, ProduceReplyHead>,
     /// Names this lane at the broker, which drops what is left of an older stream of the same lane.
     lane_id: Uuid,
-    generation: AtomicU64,
+}
+
+/// The stream that was open when it was asked for.
+pub struct ProduceStream {
+    lane_id: Uuid,
+    stream: OpenStream<ProduceHead, ProduceReplyHead>,
+}
+
+/// Which stream of which lane: what goes out on one keeps its order, between two there is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamName {
+    lane_id: Uuid,
+    number: u64,
+}
+
+impl StreamName {
+    pub fn new(lane_id: Uuid, number: u64) -> Self {
+        StreamName { lane_id, number }
+    }
 }
 
 impl ProduceLane {
@@ -42,39 +60,54 @@ impl ProduceLane {
             limits,
             take: |reply: Spliced<ProduceReplyHead>| (reply.head.correlation, reply.head),
             open: Mutex::new(None),
+            begun: AtomicU64::new(0),
         };
         let inner = Inner {
             stream,
             lane_id: Uuid::new_v4(),
-            generation: AtomicU64::new(0),
         };
         ProduceLane {
             inner: Arc::new(inner),
         }
     }
 
+    /// The open stream; it is opened if there is none.
+    pub async fn stream(&self) -> Result<ProduceStream, LaneError> {
+        let lane_id = self.inner.lane_id;
+        let stream = self.inner.stream.get(|number| headers(lane_id, number)).await?;
+        Ok(ProduceStream { lane_id, stream })
+    }
+}
+
+impl ProduceStream {
+    pub fn name(&self) -> StreamName {
+        StreamName::new(self.lane_id, self.stream.number)
+    }
+
     /// Puts a request on the stream, waiting while the queue is full. Requests submitted one after the other reach the
     /// broker in that order, or the later ones fail too.
-    pub async fn submit(&self, mut head: ProduceHead, payload: Payload) -> Result<ProduceCall, LaneError> {
-        let stream = self.inner.stream.get(|| self.inner.headers()).await?;
-        let (correlation, receiver) = stream.pending.register();
+    pub async fn submit(self, mut head: ProduceHead, payload: Payload) -> Result<ProduceCall, LaneError> {
+        let (correlation, receiver) = self.stream.pending.register();
         head.correlation = correlation;
         head.traceparent = trace_context::current().unwrap_or_default();
-        if stream.sender.send(Spliced::new(head, payload)).await.is_err() {
-            stream.pending.forget(correlation);
+        if self
+            .stream
+            .sender
+            .send(Spliced::new(head, payload))
+            .await
+            .is_err()
+        {
+            self.stream.pending.forget(correlation);
             return Err(LaneError::Broken);
         }
         Ok(receiver)
     }
 }
 
-impl Inner {
-    fn headers(&self) -> MetadataMap {
-        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut headers = MetadataMap::new();
-        if let Ok(value) = format!("{}/{generation}", self.lane_id).parse() {
-            headers.insert(splice::LANE_HEADER, value);
-        }
-        headers
+fn headers(lane_id: Uuid, number: u64) -> MetadataMap {
+    let mut headers = MetadataMap::new();
+    if let Ok(value) = format!("{lane_id}/{number}").parse() {
+        headers.insert(splice::LANE_HEADER, value);
     }
+    headers
 }

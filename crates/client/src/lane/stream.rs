@@ -1,5 +1,7 @@
 //! The stream under a lane: opened at the first request, found broken at the next, its replies handed to who waits.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use prost::Message;
 use strom_proto::splice::{self, Spliced, SplicedSender, SplicedStream};
 use tokio::sync::Mutex;
@@ -18,9 +20,13 @@ pub(super) struct LaneStream<Q, R, A> {
     pub(super) limits: LaneLimits,
     pub(super) take: fn(Spliced<R>) -> (u64, A),
     pub(super) open: Mutex<Option<OpenStream<Q, A>>>,
+    /// Streams begun so far.
+    pub(super) begun: AtomicU64,
 }
 
 pub(super) struct OpenStream<Q, A> {
+    /// Counts the streams of this lane, from 1.
+    pub(super) number: u64,
     pub(super) sender: SplicedSender<Q>,
     pub(super) pending: Pending<A>,
 }
@@ -28,6 +34,7 @@ pub(super) struct OpenStream<Q, A> {
 impl<Q, A> Clone for OpenStream<Q, A> {
     fn clone(&self) -> Self {
         OpenStream {
+            number: self.number,
             sender: self.sender.clone(),
             pending: self.pending.clone(),
         }
@@ -40,10 +47,10 @@ where
     R: Message + Default + 'static,
     A: Send + 'static,
 {
-    /// The open stream, or a new one, opened with `headers`.
+    /// The open stream, or a new one, opened with the `headers` for its number.
     pub(super) async fn get(
         &self,
-        headers: impl FnOnce() -> MetadataMap,
+        headers: impl FnOnce(u64) -> MetadataMap,
     ) -> Result<OpenStream<Q, A>, LaneError> {
         let mut slot = self.open.lock().await;
         if let Some(stream) = slot.as_ref()
@@ -51,12 +58,13 @@ where
         {
             return Ok(stream.clone());
         }
-        let stream = self.connect(headers()).await?;
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        let stream = self.connect(number, headers(number)).await?;
         *slot = Some(stream.clone());
         Ok(stream)
     }
 
-    async fn connect(&self, headers: MetadataMap) -> Result<OpenStream<Q, A>, LaneError> {
+    async fn connect(&self, number: u64, headers: MetadataMap) -> Result<OpenStream<Q, A>, LaneError> {
         let unreachable = |reason: String| LaneError::Unreachable(reason);
         let transport = self
             .peers
@@ -70,7 +78,11 @@ where
             .map_err(|status| unreachable(status.to_string()))?;
         let pending = Pending::new();
         tokio::spawn(read_replies(replies, self.take, pending.clone()));
-        Ok(OpenStream { sender, pending })
+        Ok(OpenStream {
+            number,
+            sender,
+            pending,
+        })
     }
 }
 

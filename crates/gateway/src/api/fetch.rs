@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::select_all;
-use strom_client::FetchCall;
+use strom_client::{FetchCall, LaneError};
 use strom_kafka_codec::Decoder;
 use strom_kafka_codec::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::call::decode;
 use super::{Call, Failure, Reply, Start};
 use crate::brokers::Broker;
-use crate::codes::{client_code, kafka, lane_code};
+use crate::codes::{client_code, fetch_lane_code, kafka};
 use crate::fetch_sessions::{SessionFetch, TOPIC_IDS_SINCE_VERSION, Want, WantKey};
 
 const LEADER_HINTS_SINCE_VERSION: i16 = 16;
@@ -181,7 +181,7 @@ async fn ask(
         };
         match share.broker.fetch().query(query).await {
             Ok(query) => running.push((query, share.places)),
-            Err(error) => fill(fetch, replies, &share.places, lane_code(&error)),
+            Err(error) => fill(fetch, replies, &share.places, fetch_lane_code(&error)),
         }
     }
     let limit = Duration::from_millis(u64::from(max_wait_ms)) + REPLY_MARGIN;
@@ -194,13 +194,13 @@ async fn ask(
                 let (_, places) = waiting.swap_remove(at);
                 match reply {
                     Ok(reply) => spread(fetch, terms, replies, &places, reply),
-                    Err(error) => fill(fetch, replies, &places, lane_code(&error)),
+                    Err(error) => fill(fetch, replies, &places, fetch_lane_code(&error)),
                 }
                 waiting.iter().for_each(|(query, _)| query.complete());
             }
             Err(_) => {
                 for (_, places) in waiting.drain(..) {
-                    fill(fetch, replies, &places, ErrorCode::RequestTimedOut);
+                    fill(fetch, replies, &places, fetch_lane_code(&LaneError::Broken));
                 }
             }
         }

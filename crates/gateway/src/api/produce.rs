@@ -1,26 +1,32 @@
 //! Produce (key 0): record batches go to their leaders untouched, in the order they came in.
 
+mod leader_hints;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use leader_hints::{add_leader_hints, drop_leader_hints};
 use strom_client::ProduceCall;
 use strom_kafka_codec::Decoder;
 use strom_kafka_codec::messages::produce_response::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse,
 };
 use strom_kafka_codec::messages::{ProduceRequest, ProduceResponse};
 use strom_metadata::Image;
 use strom_proto::convert::{error_code, topic_id_bytes};
 use strom_proto::splice::Payload;
-use strom_proto::v1::{ProduceHead, ProducePartition, ProducePartitionReply};
-use strom_types::{BrokerId, ErrorCode, TopicId, TopicIdPartition, is_internal_topic};
+use strom_proto::v1::{ProduceHead, ProducePartition, ProducePartitionReply, ProduceReplyHead};
+use strom_records::BatchHeader;
+use strom_types::{
+    Admitted, BrokerId, ErrorCode, ProducerBatch, TopicId, TopicIdPartition, is_internal_topic,
+};
 use tokio::time::timeout;
 
 use super::call::decode;
 use super::{Call, Failure, Reply, ReplyFuture, Start};
 use crate::brokers::Broker;
-use crate::codes::{client_code, error_text, kafka, lane_code};
+use crate::codes::{client_code, error_text, kafka, produce_lane_code};
 
 /// zstd came with Produce v7 (KIP-110).
 const ZSTD_SINCE_VERSION: i16 = 7;
@@ -46,17 +52,23 @@ struct Slot {
     partition: usize,
 }
 
-/// The part of the request that goes to one broker.
-#[derive(Default)]
-struct Share {
-    partitions: Vec<ProducePartition>,
-    payload: Payload,
-    slots: Vec<Slot>,
+/// One partition's records on the way to their leader.
+struct Part {
+    slot: Slot,
+    key: TopicIdPartition,
+    records: Bytes,
+    /// Of an idempotent producer: it keeps its order.
+    batch: Option<ProducerBatch>,
 }
 
 struct Sent {
     call: ProduceCall,
-    slots: Vec<Slot>,
+    parts: Vec<SentPart>,
+}
+
+struct SentPart {
+    slot: Slot,
+    ordered: Option<(TopicIdPartition, Admitted)>,
 }
 
 struct Pending {
@@ -65,10 +77,14 @@ struct Pending {
     wait_max: Duration,
 }
 
+/// What goes to each leader.
+type Shares = BTreeMap<BrokerId, (Broker, Vec<Part>)>;
+
 /// Splits the request by leader and puts each share on its lane.
 async fn submit(call: &Call, request: ProduceRequest) -> Pending {
     let wait_max = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)) + REPLY_MARGIN;
     let refused = refuse_whole(&request);
+    let ordered = request.acks != 0;
     let image = call.gateway.metadata().image();
     let head = ProduceHead {
         acks: i32::from(request.acks),
@@ -76,7 +92,7 @@ async fn submit(call: &Call, request: ProduceRequest) -> Pending {
         zstd_allowed: call.version >= ZSTD_SINCE_VERSION,
         ..Default::default()
     };
-    let mut shares: BTreeMap<BrokerId, (Broker, Share)> = BTreeMap::new();
+    let mut shares = Shares::new();
     let mut response = ProduceResponse::default();
     for (topic_index, topic) in request.topic_data.into_iter().enumerate() {
         let found = if call.version >= TOPIC_IDS_SINCE_VERSION {
@@ -90,33 +106,32 @@ async fn submit(call: &Call, request: ProduceRequest) -> Pending {
         };
         let mut replies = Vec::with_capacity(topic.partition_data.len());
         for (partition_index, data) in topic.partition_data.into_iter().enumerate() {
-            let slot = Slot {
-                topic: topic_index,
-                partition: partition_index,
-            };
-            let place = match (refused, found) {
-                (Some(code), _) | (None, Err(code)) => Err(code),
-                // Coordinators write these; what a client wrote would be taken for theirs.
-                (None, Ok(topic)) if is_internal_topic(&topic.name) => Err(ErrorCode::InvalidTopicException),
-                (None, Ok(topic)) => place(call, &image, TopicIdPartition::new(topic.id, data.index)),
-            };
-            match (place, data.records) {
-                (Ok((key, broker)), Some(records)) => {
-                    replies.push(waiting(data.index));
-                    let (_, share) = shares
-                        .entry(broker.id)
-                        .or_insert_with(|| (broker, Share::default()));
-                    share.partitions.push(ProducePartition {
-                        topic_id: topic_id_bytes(key.topic_id),
-                        partition: key.partition,
-                        length: u32::try_from(records.len()).unwrap_or(u32::MAX),
-                    });
-                    share.payload.push(records);
-                    share.slots.push(slot);
+            let (topic, records) = match (refused, found, data.records) {
+                (Some(code), ..) | (None, Err(code), _) => {
+                    replies.push(failed(data.index, code));
+                    continue;
                 }
-                (Ok(_), None) => replies.push(failed(data.index, ErrorCode::InvalidRecord)),
-                (Err(code), _) => replies.push(failed(data.index, code)),
-            }
+                // Coordinators write these; what a client wrote would be taken for theirs.
+                (None, Ok(topic), _) if is_internal_topic(&topic.name) => {
+                    replies.push(failed(data.index, ErrorCode::InvalidTopicException));
+                    continue;
+                }
+                (None, Ok(_), None) => {
+                    replies.push(failed(data.index, ErrorCode::InvalidRecord));
+                    continue;
+                }
+                (None, Ok(topic), Some(records)) => (topic, records),
+            };
+            let part = Part {
+                slot: Slot {
+                    topic: topic_index,
+                    partition: partition_index,
+                },
+                key: TopicIdPartition::new(topic.id, data.index),
+                batch: producer_batch(&records).filter(|_| ordered),
+                records,
+            };
+            replies.push(share_out(call, &image, part, &mut shares));
         }
         response.responses.push(TopicProduceResponse {
             name: topic.name,
@@ -124,7 +139,7 @@ async fn submit(call: &Call, request: ProduceRequest) -> Pending {
             partition_responses: replies,
         });
     }
-    let sent = send(&head, shares, &mut response).await;
+    let sent = send(call, &head, shares, &mut response).await;
     Pending {
         response,
         sent,
@@ -132,27 +147,78 @@ async fn submit(call: &Call, request: ProduceRequest) -> Pending {
     }
 }
 
-/// Puts each share on its broker's lane; what cannot be sent is answered at once.
-async fn send(
-    head: &ProduceHead,
-    shares: BTreeMap<BrokerId, (Broker, Share)>,
-    response: &mut ProduceResponse,
-) -> Vec<Sent> {
-    let mut sent = Vec::with_capacity(shares.len());
-    for (broker, share) in shares.into_values() {
-        let head = ProduceHead {
-            partitions: share.partitions,
-            ..head.clone()
-        };
-        match broker.produce().submit(head, share.payload).await {
-            Ok(reply) => sent.push(Sent {
-                call: reply,
-                slots: share.slots,
-            }),
-            Err(error) => fill(response, &share.slots, lane_code(&error)),
+fn producer_batch(records: &Bytes) -> Option<ProducerBatch> {
+    BatchHeader::parse(records).ok()?.producer_batch()
+}
+
+/// Gives the part to its leader's share; the reply that stands until the leader's comes.
+fn share_out(call: &Call, image: &Image, part: Part, shares: &mut Shares) -> PartitionProduceResponse {
+    let index = part.key.partition;
+    match leader(call, image, part.key) {
+        Ok(broker) => {
+            let (_, parts) = shares.entry(broker.id).or_insert_with(|| (broker, Vec::new()));
+            parts.push(part);
+            failed(index, ErrorCode::RequestTimedOut)
+        }
+        Err(code) => {
+            if let Some(batch) = part.batch {
+                call.connection.produce_order.unsent(part.key, batch);
+            }
+            failed(index, code)
         }
     }
-    sent
+}
+
+/// Puts each share on its broker's lane; what cannot be sent is answered at once.
+async fn send(call: &Call, head: &ProduceHead, shares: Shares, response: &mut ProduceResponse) -> Vec<Sent> {
+    let order = &call.connection.produce_order;
+    let mut all = Vec::with_capacity(shares.len());
+    for (broker, parts) in shares.into_values() {
+        let stream = match broker.produce().stream().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                for part in parts {
+                    if let Some(batch) = part.batch {
+                        order.unsent(part.key, batch);
+                    }
+                    fill(response, part.slot, produce_lane_code(&error));
+                }
+                continue;
+            }
+        };
+        let (mut head, mut payload, mut sent) = (head.clone(), Payload::default(), Vec::new());
+        for part in parts {
+            let ordered = match part.batch {
+                None => None,
+                Some(batch) => match order.admit(part.key, batch, stream.name()) {
+                    Some(admitted) => Some((part.key, admitted)),
+                    None => {
+                        fill(response, part.slot, ErrorCode::NotLeaderOrFollower);
+                        continue;
+                    }
+                },
+            };
+            head.partitions.push(ProducePartition {
+                topic_id: topic_id_bytes(part.key.topic_id),
+                partition: part.key.partition,
+                length: u32::try_from(part.records.len()).unwrap_or(u32::MAX),
+            });
+            payload.push(part.records);
+            let slot = part.slot;
+            sent.push(SentPart { slot, ordered });
+        }
+        if sent.is_empty() {
+            continue;
+        }
+        match stream.submit(head, payload).await {
+            Ok(reply) => all.push(Sent {
+                call: reply,
+                parts: sent,
+            }),
+            Err(error) => settle(call, response, &sent, Err(produce_lane_code(&error))),
+        }
+    }
+    all
 }
 
 /// What makes the whole request wrong.
@@ -174,20 +240,13 @@ fn refuse_whole(request: &ProduceRequest) -> Option<ErrorCode> {
     twice.then_some(ErrorCode::InvalidRequest)
 }
 
-fn place(call: &Call, image: &Image, key: TopicIdPartition) -> Result<(TopicIdPartition, Broker), ErrorCode> {
+fn leader(call: &Call, image: &Image, key: TopicIdPartition) -> Result<Broker, ErrorCode> {
     let state = image.partition(key).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let leader = state.leader.ok_or(ErrorCode::LeaderNotAvailable)?;
-    let broker = call
-        .gateway
+    call.gateway
         .brokers()
         .get(image, leader)
-        .ok_or(ErrorCode::LeaderNotAvailable)?;
-    Ok((key, broker))
-}
-
-fn waiting(index: i32) -> PartitionProduceResponse {
-    // Stands if the broker leaves the partition out of its reply: nothing is known of it then.
-    failed(index, ErrorCode::RequestTimedOut)
+        .ok_or(ErrorCode::LeaderNotAvailable)
 }
 
 fn failed(index: i32, code: ErrorCode) -> PartitionProduceResponse {
@@ -199,10 +258,36 @@ fn failed(index: i32, code: ErrorCode) -> PartitionProduceResponse {
     }
 }
 
-fn fill(response: &mut ProduceResponse, slots: &[Slot], code: ErrorCode) {
-    for slot in slots {
-        if let Some(reply) = at(response, *slot) {
-            *reply = failed(reply.index, code);
+fn fill(response: &mut ProduceResponse, slot: Slot, code: ErrorCode) {
+    if let Some(reply) = at(response, slot) {
+        *reply = failed(reply.index, code);
+    }
+}
+
+/// Puts a leader's answers, or what became of them, where the request had the partitions.
+fn settle(
+    call: &Call,
+    response: &mut ProduceResponse,
+    parts: &[SentPart],
+    outcome: Result<ProduceReplyHead, ErrorCode>,
+) {
+    let (mut answers, otherwise) = match outcome {
+        Ok(reply) => (reply.partitions.into_iter(), ErrorCode::RequestTimedOut),
+        Err(code) => (Vec::new().into_iter(), code),
+    };
+    for part in parts {
+        let answer = answers.next();
+        let code = answer
+            .as_ref()
+            .map_or(otherwise, |answer| error_code(answer.error));
+        if let Some(place) = at(response, part.slot) {
+            *place = match answer {
+                Some(answer) => partition_reply(place.index, answer),
+                None => failed(place.index, code),
+            };
+        }
+        if let Some((key, admitted)) = part.ordered {
+            call.connection.produce_order.settle(key, admitted, code);
         }
     }
 }
@@ -225,18 +310,13 @@ async fn finish(call: Call, acks: i16, pending: Pending) -> Result<Reply, Failur
     if acks == 0 {
         return unacknowledged(&call, &response, sent).await;
     }
-    for Sent { call: reply, slots } in sent {
-        match timeout(wait_max, reply).await {
-            Ok(Ok(Ok(reply))) => {
-                for (slot, answer) in slots.iter().zip(reply.partitions) {
-                    if let Some(place) = at(&mut response, *slot) {
-                        *place = partition_reply(place.index, answer);
-                    }
-                }
-            }
-            Ok(Ok(Err(error))) => fill(&mut response, &slots, lane_code(&error)),
-            Ok(Err(_)) | Err(_) => fill(&mut response, &slots, ErrorCode::RequestTimedOut),
-        }
+    for Sent { call: reply, parts } in sent {
+        let outcome = match timeout(wait_max, reply).await {
+            Ok(Ok(Ok(reply))) => Ok(reply),
+            Ok(Ok(Err(error))) => Err(produce_lane_code(&error)),
+            Ok(Err(_)) | Err(_) => Err(ErrorCode::RequestTimedOut),
+        };
+        settle(&call, &mut response, &parts, outcome);
     }
     if call.version >= LEADER_HINTS_SINCE_VERSION {
         add_leader_hints(&call, &mut response);
@@ -248,7 +328,7 @@ async fn finish(call: Call, acks: i16, pending: Pending) -> Result<Reply, Failur
 
 /// acks=0: no reply, but a failure closes the connection, as Kafka does to make the client look again.
 async fn unacknowledged(call: &Call, response: &ProduceResponse, sent: Vec<Sent>) -> Result<Reply, Failure> {
-    let waited = sent.iter().map(|sent| sent.slots.len()).sum::<usize>();
+    let waited = sent.iter().map(|sent| sent.parts.len()).sum::<usize>();
     let all: usize = response
         .responses
         .iter()
@@ -297,97 +377,5 @@ fn partition_reply(index: i32, answer: ProducePartitionReply) -> PartitionProduc
             }
             _ => LeaderIdAndEpoch::default(),
         },
-    }
-}
-
-/// Older versions cannot carry what the broker said of the leader; a reply with it could not be encoded.
-fn drop_leader_hints(response: &mut ProduceResponse) {
-    for reply in response
-        .responses
-        .iter_mut()
-        .flat_map(|topic| &mut topic.partition_responses)
-    {
-        reply.current_leader = LeaderIdAndEpoch::default();
-    }
-}
-
-/// KIP-951: with NOT_LEADER_OR_FOLLOWER comes who leads now, and where.
-fn add_leader_hints(call: &Call, response: &mut ProduceResponse) {
-    let stale = [
-        kafka(ErrorCode::NotLeaderOrFollower),
-        kafka(ErrorCode::FencedLeaderEpoch),
-    ];
-    let image: Arc<Image> = call.gateway.metadata().image();
-    let mut leaders = std::collections::BTreeSet::new();
-    for topic in &mut response.responses {
-        let found = image
-            .topic(TopicId(topic.topic_id))
-            .or_else(|| image.topic_by_name(&topic.name));
-        for reply in topic
-            .partition_responses
-            .iter_mut()
-            .filter(|p| stale.contains(&p.error_code))
-        {
-            let Some(state) = found.and_then(|t| t.partitions.get(&reply.index)) else {
-                continue;
-            };
-            let Some(leader) = state.leader else { continue };
-            if state.leader_epoch.get() >= reply.current_leader.leader_epoch {
-                reply.current_leader = LeaderIdAndEpoch {
-                    leader_id: leader.get(),
-                    leader_epoch: state.leader_epoch.get(),
-                };
-            }
-            leaders.insert(reply.current_leader.leader_id);
-        }
-    }
-    response.node_endpoints = leaders
-        .into_iter()
-        .filter_map(|id| {
-            let broker = image.broker(BrokerId(id))?;
-            let (host, port) = call.connection.listener.of_broker(BrokerId(id));
-            let rack = broker.rack.clone().map(Into::into);
-            Some(NodeEndpoint {
-                node_id: id,
-                host: host.to_owned().into(),
-                port: i32::from(port),
-                rack,
-            })
-        })
-        .collect();
-}
-
-#[cfg(test)]
-mod tests {
-    use strom_kafka_codec::encode_response_frame;
-
-    use super::*;
-
-    #[test]
-    fn a_leader_hint_never_keeps_an_old_client_from_its_answer() {
-        let hint = LeaderIdAndEpoch {
-            leader_id: 2,
-            leader_epoch: 7,
-        };
-        let reply = PartitionProduceResponse {
-            error_code: kafka(ErrorCode::NotLeaderOrFollower),
-            current_leader: hint,
-            ..Default::default()
-        };
-        let topic = TopicProduceResponse {
-            partition_responses: vec![reply],
-            ..Default::default()
-        };
-        let mut response = ProduceResponse {
-            responses: vec![topic],
-            ..Default::default()
-        };
-        let old = LEADER_HINTS_SINCE_VERSION - 1;
-        assert!(
-            encode_response_frame(1, old, &response).is_err(),
-            "the version cannot carry it"
-        );
-        drop_leader_hints(&mut response);
-        assert!(encode_response_frame(1, old, &response).is_ok());
     }
 }

@@ -23,6 +23,7 @@ use tracing::Instrument;
 use super::Address;
 use crate::api::{self, Failure, Order, Reply, Start};
 use crate::gateway::Gateway;
+use crate::produce_order::ProduceOrder;
 
 /// What one connection may hold.
 #[derive(Clone, Debug)]
@@ -56,6 +57,7 @@ pub(crate) struct ConnectionInfo {
     pub listener: Arc<Address>,
     /// The broker id whose port the client came to.
     pub broker: Option<BrokerId>,
+    pub produce_order: ProduceOrder,
 }
 
 /// Why a connection was closed by us.

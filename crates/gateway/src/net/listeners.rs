@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::connection::{Closed, Connection, ConnectionInfo};
 use super::limits::ConnectionCounts;
 use crate::gateway::Gateway;
+use crate::produce_order::ProduceOrder;
 
 /// How clients are told to reach the cluster through one listener: the addresses are those of the listener that the
 /// question came in on.
@@ -142,6 +143,7 @@ impl Listeners {
                         peer,
                         listener: address.as_reached(&stream),
                         broker,
+                        produce_order: ProduceOrder::default(),
                     };
                     if let Some(admission) = self.counts.admit(peer.ip()) {
                         let serve = self.clone().serve(stream, info);

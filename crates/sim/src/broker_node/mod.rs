@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strom_metadata::Image;
 use strom_replication::{Durability, Event, Lease, Moment, RoleKind};
-use strom_types::{BrokerEpoch, BrokerId, TopicIdPartition};
+use strom_types::{BrokerEpoch, BrokerId, FailedBatch, ProducerId, TopicIdPartition};
 use uuid::Uuid;
 
 use crate::clock::MS;
@@ -45,9 +45,17 @@ struct Life {
     /// Coordinators whose appends may have been answered.
     stirred: BTreeSet<TopicIdPartition>,
     dealings: Dealings,
+    /// What gateways' idempotent producers were refused: `crates/broker/src/data/refused.rs`.
+    refused: BTreeMap<(Addr, TopicIdPartition, ProducerId), FailedBatch>,
     /// A controlled shutdown is under way.
     stopping: bool,
     ended: bool,
+}
+
+impl Life {
+    fn refused(&mut self, gateway: Addr, key: TopicIdPartition, id: ProducerId) -> &mut FailedBatch {
+        self.refused.entry((gateway, key, id)).or_default()
+    }
 }
 
 pub(crate) fn broker_id(index: usize) -> BrokerId {
@@ -94,6 +102,7 @@ impl BrokerNode {
             coordinators: BTreeMap::new(),
             stirred: BTreeSet::new(),
             dealings: Dealings::new(env, now, self.controllers),
+            refused: BTreeMap::new(),
             stopping: false,
             ended: false,
         });

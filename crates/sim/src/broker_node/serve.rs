@@ -1,12 +1,13 @@
 //! What a broker answers gateways: produce, fetch, offsets, producer ids, and the way to the group coordinators.
 
 use strom_replication::{AckWait, Acks, Event, Prefix};
-use strom_types::{BrokerEpoch, ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
+use strom_types::{BrokerEpoch, ErrorCode, LeaderEpoch, Offset, TopicIdPartition, leaves_gap};
 
 use super::BrokerNode;
-use super::partition::{Waiter, refuse};
+use super::partition::Waiter;
 use crate::disk::{Entry, Sequence};
 use crate::env::Env;
+use crate::gateway_node::producer_batch;
 use crate::message::{Addr, Answer, Ask};
 
 const FETCH_RECORDS_MAX: usize = 20;
@@ -17,6 +18,19 @@ struct Batch {
     acks: Acks,
     id: u64,
     producer: Option<(i64, i32)>,
+}
+
+/// A batch that was not appended.
+struct Refusal {
+    code: ErrorCode,
+    epoch: LeaderEpoch,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        let epoch = LeaderEpoch::NONE;
+        Refusal { code, epoch }
+    }
 }
 
 impl BrokerNode {
@@ -69,22 +83,41 @@ impl BrokerNode {
     }
 
     fn produce(&mut self, env: &mut Env, to: (Addr, u64), batch: &Batch) {
-        let (at, addr, key) = (self.moment(env), self.addr(), batch.key);
+        let ordered = batch.producer.map(|(id, sequence)| producer_batch(id, sequence));
+        let behind = ordered.is_some_and(|ordered| {
+            let life = self.life.as_mut();
+            life.is_some_and(|life| life.refused(to.0, batch.key, ordered.id).fails(ordered))
+        });
+        let result = if behind {
+            Err(ErrorCode::NotLeaderOrFollower.into())
+        } else {
+            self.append(env, to, batch)
+        };
+        let Err(Refusal { code, epoch }) = result else {
+            return;
+        };
+        if let (Some(life), Some(ordered)) = (&mut self.life, ordered)
+            && leaves_gap(code)
+        {
+            life.refused(to.0, batch.key, ordered.id).note(ordered);
+        }
+        env.answer(self.addr(), to, Answer::Error { code, epoch });
+    }
+
+    fn append(&mut self, env: &mut Env, to: (Addr, u64), batch: &Batch) -> Result<(), Refusal> {
+        let (at, key) = (self.moment(env), batch.key);
         let partition = self.life.as_mut().and_then(|life| life.partitions.get_mut(&key));
         let (Some(partition), Some(log)) = (partition, self.disk.logs.get_mut(&key)) else {
-            return refuse(env, addr, to, ErrorCode::UnknownTopicOrPartition);
+            return Err(ErrorCode::UnknownTopicOrPartition.into());
         };
-        let epoch = match partition.replica.admit_produce(at, batch.acks, None) {
-            Ok(epoch) => epoch,
-            Err(code) => return refuse(env, addr, to, code),
-        };
+        let epoch = partition.replica.admit_produce(at, batch.acks, None)?;
         let sequence = batch
             .producer
             .map_or(Sequence::Next, |(id, sequence)| log.check_sequence(id, sequence));
         let last_offset = match sequence {
             Sequence::OutOfOrder => {
                 let code = ErrorCode::OutOfOrderSequenceNumber;
-                return env.answer(addr, to, Answer::Error { code, epoch });
+                return Err(Refusal { code, epoch });
             }
             Sequence::Duplicate(offset) => offset,
             Sequence::Next => {
@@ -114,6 +147,7 @@ impl BrokerNode {
             self.settle(env, key);
         }
         self.begin_flush(env, key);
+        Ok(())
     }
 
     fn fetch(

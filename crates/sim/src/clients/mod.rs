@@ -21,7 +21,6 @@ pub(crate) use producer::{Mode, Producer};
 /// A request without an answer for so long is given up.
 const TIMEOUT: Duration = Duration::from_millis(1300);
 
-#[expect(clippy::large_enum_variant, reason = "a handful of them per run")]
 pub(crate) enum ClientNode {
     Admin(Admin),
     Producer(Producer),
@@ -88,6 +87,12 @@ impl Caller {
         let to = Addr::Gateway(self.gateway);
         env.send(self.addr(), to, Body::Ask { call, ask });
         call
+    }
+
+    /// The gateway's life and the number of the connection: another one when the connection broke.
+    fn connection(&self, env: &Env) -> (u64, u64) {
+        let gateway = Addr::Gateway(self.gateway);
+        (env.life(gateway), env.net.connection(self.addr(), gateway))
     }
 
     /// Gives the connection up and takes the next gateway.

@@ -44,6 +44,8 @@ pub(crate) struct Producer {
     id_asked: Option<(u64, Mono)>,
     /// Every attempt: an acknowledgement counts, however late.
     attempts: BTreeMap<u64, (usize, u64)>,
+    /// The connection that everything under way went over.
+    connection: (u64, u64),
     pub load: bool,
 }
 
@@ -64,6 +66,7 @@ impl Producer {
             producer_id: None,
             id_asked: None,
             attempts: BTreeMap::new(),
+            connection: (0, 0),
             load: true,
         }
     }
@@ -88,6 +91,11 @@ impl Producer {
             return;
         }
         self.give_up_late(env, now);
+        let connection = self.caller.connection(env);
+        if connection != self.connection {
+            self.connection = connection;
+            self.send_all_again();
+        }
         for at in 0..self.lanes.len() {
             self.grow(env, at);
             self.send(env, at, now);
@@ -100,9 +108,6 @@ impl Producer {
             return;
         };
         let room = match self.mode {
-            // A log that does not know a producer takes any first sequence (KIP-360), also one whose predecessor was
-            // refused: until the first acknowledgement one batch at a time is under way.
-            Mode::Idempotent if lane.acked == 0 => lane.queue.is_empty(),
             Mode::Idempotent => lane
                 .queue
                 .front()
@@ -143,6 +148,10 @@ impl Producer {
             Mode::Plain(acks) => acks,
         };
         for batch in lane.queue.iter_mut().filter(|batch| batch.sent.is_none()) {
+            if self.mode == Mode::Idempotent && self.caller.connection(env) != self.connection {
+                // It broke: nothing more goes out before all that was on it goes out again.
+                return;
+            }
             let ask = Ask::Produce {
                 key: lane.key,
                 acks,
@@ -161,19 +170,25 @@ impl Producer {
             return;
         }
         self.caller.reconnect(env);
+        if self.mode == Mode::Idempotent {
+            return self.send_all_again();
+        }
         for lane in &mut self.lanes {
-            if self.mode == Mode::Idempotent {
-                // The connection is gone, with whatever was on it.
-                lane.queue.iter_mut().for_each(|batch| batch.sent = None);
-            } else {
-                for batch in lane.queue.drain(..) {
-                    let op = Op::Unknown {
-                        key: lane.key,
-                        id: batch.id,
-                    };
-                    env.record(self.caller.index, op);
-                }
+            for batch in lane.queue.drain(..) {
+                let op = Op::Unknown {
+                    key: lane.key,
+                    id: batch.id,
+                };
+                env.record(self.caller.index, op);
             }
+        }
+    }
+
+    /// The connection is gone, with whatever was on it.
+    fn send_all_again(&mut self) {
+        if self.mode == Mode::Idempotent {
+            let batches = self.lanes.iter_mut().flat_map(|lane| &mut lane.queue);
+            batches.for_each(|batch| batch.sent = None);
         }
     }
 

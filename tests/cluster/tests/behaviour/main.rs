@@ -22,6 +22,7 @@ mod brokers;
 mod connections;
 mod crash;
 mod disk;
+mod failover;
 mod fetching;
 mod groups;
 mod members;

@@ -26,6 +26,7 @@ use crate::config::GatewayConfig;
 use crate::gateway::{Gateway, Parts};
 use crate::metrics::Metrics;
 use crate::net::{Address, ConnectionInfo};
+use crate::produce_order::ProduceOrder;
 
 pub(super) const BASE_PORT: u16 = 19_000;
 
@@ -228,6 +229,7 @@ impl Cluster {
                 broker_ports: Some(BASE_PORT),
             }),
             broker: broker.map(BrokerId),
+            produce_order: ProduceOrder::default(),
         });
         let mut frame = encode_request_frame(77, version, Some("test-client"), request)?.into_contiguous();
         frame.advance(4);

@@ -1,0 +1,76 @@
+//! The order of idempotent producers' batches on one connection, which the leader behind it may change under.
+//!
+//! A client knows of one broker per connection, so it expects that a batch which fails takes those pipelined behind it
+//! with it. Here the next batch might go to the next leader instead: it waits for nobody, but is refused while one before
+//! it is under way elsewhere or has failed. `strom_types::FailedBatch` says why that matters.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use parking_lot::Mutex;
+use strom_client::StreamName;
+use strom_types::{Admitted, ErrorCode, OrderedWay, ProducerBatch, TopicIdPartition, leaves_gap};
+
+/// The ways to partitions on which something is under way or has failed.
+#[derive(Debug, Default)]
+pub(crate) struct ProduceOrder {
+    ways: Mutex<HashMap<TopicIdPartition, OrderedWay<StreamName>>>,
+}
+
+impl ProduceOrder {
+    /// Lets `batch` out on `stream`, to be settled; `None` if it would overtake another.
+    pub(crate) fn admit(
+        &self,
+        key: TopicIdPartition,
+        batch: ProducerBatch,
+        stream: StreamName,
+    ) -> Option<Admitted> {
+        self.ways.lock().entry(key).or_default().admit(batch, stream)
+    }
+
+    /// What an admitted batch has come to.
+    pub(crate) fn settle(&self, key: TopicIdPartition, admitted: Admitted, code: ErrorCode) {
+        if let Entry::Occupied(mut entry) = self.ways.lock().entry(key) {
+            entry.get_mut().settle(admitted, leaves_gap(code));
+            if entry.get().is_clear() {
+                entry.remove();
+            }
+        }
+    }
+
+    /// A batch that could not be sent at all.
+    pub(crate) fn unsent(&self, key: TopicIdPartition, batch: ProducerBatch) {
+        self.ways.lock().entry(key).or_default().unsent(batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strom_types::{ProducerEpoch, ProducerId, TopicId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn batch(sequence: i32) -> ProducerBatch {
+        ProducerBatch {
+            id: ProducerId(1),
+            epoch: ProducerEpoch(0),
+            sequence,
+        }
+    }
+
+    #[test]
+    fn a_settled_way_is_forgotten_and_a_failed_one_kept() {
+        let key = TopicIdPartition::new(TopicId(Uuid::from_u128(1)), 0);
+        let stream = |number| StreamName::new(Uuid::from_u128(1), number);
+        let order = ProduceOrder::default();
+        let first = order.admit(key, batch(0), stream(1)).unwrap();
+        order.settle(key, first, ErrorCode::None);
+        assert!(order.ways.lock().is_empty());
+        let lost = order.admit(key, batch(1), stream(1)).unwrap();
+        order.settle(key, lost, ErrorCode::RequestTimedOut);
+        assert_eq!(order.admit(key, batch(2), stream(2)), None);
+        assert!(order.admit(key, batch(1), stream(2)).is_some());
+        assert!(order.admit(key, batch(2), stream(2)).is_some());
+    }
+}
