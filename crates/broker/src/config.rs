@@ -64,7 +64,8 @@ impl BrokerConfig {
             controlled_shutdown_max: settings
                 .millis("strom.shutdown.timeout.ms")
                 .unwrap_or(Duration::from_secs(5))
-                .mul_f64(0.25),
+                // Of the quarter that a process of all roles has for its broker: the logs are to be closed, too.
+                .mul_f64(0.2),
         }
     }
 

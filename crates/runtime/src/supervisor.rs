@@ -83,8 +83,10 @@ impl Supervisor {
         self.shutdown.cancelled().await;
         let end = Instant::now() + deadline;
         let mut late = Vec::new();
-        for (stage, left) in self.stages.iter().zip((1..=self.stages.len()).rev()) {
-            // A stage that hangs must not take the time of those behind it.
+        for (n, stage) in self.stages.iter().enumerate() {
+            // A stage that hangs must not take the time of those behind it, nor one that is empty anybody's.
+            let behind = self.stages.iter().skip(n + 1);
+            let left = 1 + behind.filter(|stage| !stage.tracker.is_empty()).count();
             let share =
                 end.saturating_duration_since(Instant::now()) / u32::try_from(left).unwrap_or(u32::MAX);
             late.extend(stage.stop(share).await);

@@ -136,3 +136,20 @@ async fn a_group_by_itself() {
     assert!(group.stop(LONG).await.is_empty());
     assert!(group.running().is_empty() && !process.is_triggered());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_without_tasks_takes_no_time_from_the_others() {
+    let shutdown = Shutdown::new();
+    let mut supervisor = Supervisor::new(shutdown.clone());
+    let stages: Vec<_> = ["gateway", "broker", "grpc", "controller", "admin"]
+        .into_iter()
+        .map(|name| supervisor.stage(name))
+        .collect();
+    stages[1].spawn("broker", OnFailure::Shutdown, |stop| async move {
+        stop.cancelled().await;
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        Ok::<(), Infallible>(())
+    });
+    shutdown.trigger("test");
+    assert_eq!(supervisor.run(Duration::from_secs(1)).await, Ok(()));
+}

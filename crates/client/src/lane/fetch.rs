@@ -48,8 +48,11 @@ impl FetchLane {
 
     pub async fn query(&self, mut query: FetchQuery) -> Result<FetchCall, LaneError> {
         let stream = self.stream.get(|_| MetadataMap::new()).await?;
-        let (correlation, reply) = stream.pending.register();
+        let (unsent, reply) = stream.pending.register();
+        let correlation = unsent.correlation;
         query.correlation = correlation;
+        // From here on the call looks after it.
+        unsent.sent();
         query.traceparent = trace_context::current().unwrap_or_default();
         let request = FetchRequestHead {
             request: Some(Request::Query(query)),

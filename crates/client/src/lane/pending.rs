@@ -8,6 +8,27 @@ use tokio::sync::oneshot;
 
 use super::LaneError;
 
+/// A registered request that has not left: dropped, nobody will answer it.
+pub(super) struct Unsent<A> {
+    pub(super) correlation: u64,
+    pending: Option<Pending<A>>,
+}
+
+impl<A> Unsent<A> {
+    /// The request has left: its reply, or the stream's end, ends the wait.
+    pub(super) fn sent(mut self) {
+        self.pending = None;
+    }
+}
+
+impl<A> Drop for Unsent<A> {
+    fn drop(&mut self) {
+        if let Some(pending) = &self.pending {
+            pending.forget(self.correlation);
+        }
+    }
+}
+
 type Waiter<A> = oneshot::Sender<Result<A, LaneError>>;
 
 /// Correlation ids and who waits for them. Once broken, every waiter present and future is told so.
@@ -39,7 +60,8 @@ impl<A> Pending<A> {
         }
     }
 
-    pub(super) fn register(&self) -> (u64, oneshot::Receiver<Result<A, LaneError>>) {
+    /// Who waits for a reply to a request that is yet to be sent.
+    pub(super) fn register(&self) -> (Unsent<A>, oneshot::Receiver<Result<A, LaneError>>) {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state.lock();
         let correlation = state.next;
@@ -48,7 +70,11 @@ impl<A> Pending<A> {
             Some(waiters) => drop(waiters.insert(correlation, sender)),
             None => drop(sender.send(Err(LaneError::Broken))),
         }
-        (correlation, receiver)
+        let unsent = Unsent {
+            correlation,
+            pending: Some(self.clone()),
+        };
+        (unsent, receiver)
     }
 
     pub(super) fn complete(&self, correlation: u64, reply: A) {
@@ -75,5 +101,35 @@ impl<A> Pending<A> {
         for (_, waiter) in waiters.into_iter().flatten() {
             drop(waiter.send(Err(LaneError::Broken)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl<A> Pending<A> {
+        pub(crate) fn waiting(&self) -> usize {
+            self.state.lock().waiters.as_ref().map_or(0, HashMap::len)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_waiter_is_told_of_a_reply_or_of_the_end() {
+        let pending = Pending::new();
+        let (first, reply) = pending.register();
+        pending.complete(first.correlation, "reply");
+        first.sent();
+        assert_eq!(reply.await.unwrap(), Ok("reply"));
+        let (second, reply) = pending.register();
+        second.sent();
+        pending.break_all();
+        assert_eq!(reply.await.unwrap(), Err(LaneError::Broken));
+        let (_third, reply) = pending.register();
+        assert_eq!(
+            reply.await.unwrap(),
+            Err(LaneError::Broken),
+            "also who comes later"
+        );
     }
 }

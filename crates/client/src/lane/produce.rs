@@ -87,19 +87,13 @@ impl ProduceStream {
     /// Puts a request on the stream, waiting while the queue is full. Requests submitted one after the other reach the
     /// broker in that order, or the later ones fail too.
     pub async fn submit(self, mut head: ProduceHead, payload: Payload) -> Result<ProduceCall, LaneError> {
-        let (correlation, receiver) = self.stream.pending.register();
-        head.correlation = correlation;
+        // Forgotten where this future is dropped while the queue is full: no reply would end the wait.
+        let (unsent, receiver) = self.stream.pending.register();
+        head.correlation = unsent.correlation;
         head.traceparent = trace_context::current().unwrap_or_default();
-        if self
-            .stream
-            .sender
-            .send(Spliced::new(head, payload))
-            .await
-            .is_err()
-        {
-            self.stream.pending.forget(correlation);
-            return Err(LaneError::Broken);
-        }
+        let sent = self.stream.sender.send(Spliced::new(head, payload)).await;
+        sent.map_err(|_| LaneError::Broken)?;
+        unsent.sent();
         Ok(receiver)
     }
 }
@@ -110,4 +104,65 @@ fn headers(lane_id: Uuid, number: u64) -> MetadataMap {
         headers.insert(splice::LANE_HEADER, value);
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use strom_proto::splice::{SplicedMethods, SplicedServer};
+    use tokio::time::timeout;
+    use tonic::body::Body;
+    use tonic::service::Routes;
+
+    use super::*;
+
+    const BROKER: &str = "local:broker";
+
+    /// Reads nothing of any stream.
+    #[derive(Clone)]
+    struct Deaf;
+
+    impl SplicedMethods for Deaf {
+        const NAME: &'static str = "strom.v1.BrokerData";
+
+        fn call(&self, _: &str, request: http::Request<Body>) -> Option<http::Response<Body>> {
+            let (sender, body) = splice::channel::<ProduceReplyHead>(1024);
+            tokio::spawn(async move {
+                sender.closed().await;
+                drop(request);
+            });
+            Some(splice::respond(body))
+        }
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_before_a_full_queue_leaves_nothing_behind() {
+        let peers = Peers::new();
+        let mut routes = Routes::builder();
+        routes.add_service(SplicedServer(Deaf));
+        peers.serve_local(BROKER, routes.routes());
+        let limits = LaneLimits {
+            queue_bytes: 1024,
+            ..LaneLimits::default()
+        };
+        let lane = ProduceLane::new(peers, BROKER.into(), limits);
+        let submit = || async {
+            let payload = Payload::from(Bytes::from(vec![0; 1024]));
+            lane.stream().await?.submit(ProduceHead::default(), payload).await
+        };
+        let first = submit().await.unwrap();
+        for _ in 0..10 {
+            let stuck = timeout(Duration::from_millis(5), submit()).await;
+            assert!(stuck.is_err(), "the queue is full");
+        }
+        let open = lane.inner.stream.open.lock().await;
+        assert_eq!(
+            open.as_ref().unwrap().pending.waiting(),
+            1,
+            "only the first is on its way"
+        );
+        drop(first);
+    }
 }
