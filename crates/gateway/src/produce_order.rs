@@ -9,12 +9,12 @@ use std::collections::hash_map::Entry;
 
 use parking_lot::Mutex;
 use strom_client::StreamName;
-use strom_types::{Admitted, ErrorCode, OrderedWay, ProducerBatch, TopicIdPartition, leaves_gap};
+use strom_types::{Admitted, ErrorCode, OrderedWay, ProducerBatch, ProducerId, TopicIdPartition, leaves_gap};
 
-/// The ways to partitions on which something is under way or has failed.
+/// The ways of producers to partitions on which something is under way or has failed.
 #[derive(Debug, Default)]
 pub(crate) struct ProduceOrder {
-    ways: Mutex<HashMap<TopicIdPartition, OrderedWay<StreamName>>>,
+    ways: Mutex<HashMap<(TopicIdPartition, ProducerId), OrderedWay<StreamName>>>,
 }
 
 impl ProduceOrder {
@@ -25,12 +25,13 @@ impl ProduceOrder {
         batch: ProducerBatch,
         stream: StreamName,
     ) -> Option<Admitted> {
-        self.ways.lock().entry(key).or_default().admit(batch, stream)
+        let mut ways = self.ways.lock();
+        ways.entry((key, batch.id)).or_default().admit(batch, stream)
     }
 
     /// What an admitted batch has come to.
     pub(crate) fn settle(&self, key: TopicIdPartition, admitted: Admitted, code: ErrorCode) {
-        if let Entry::Occupied(mut entry) = self.ways.lock().entry(key) {
+        if let Entry::Occupied(mut entry) = self.ways.lock().entry((key, admitted.batch().id)) {
             entry.get_mut().settle(admitted, leaves_gap(code));
             if entry.get().is_clear() {
                 entry.remove();
@@ -40,20 +41,25 @@ impl ProduceOrder {
 
     /// A batch that could not be sent at all.
     pub(crate) fn unsent(&self, key: TopicIdPartition, batch: ProducerBatch) {
-        self.ways.lock().entry(key).or_default().unsent(batch);
+        let mut ways = self.ways.lock();
+        ways.entry((key, batch.id)).or_default().unsent(batch);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use strom_types::{ProducerEpoch, ProducerId, TopicId};
+    use strom_types::{ProducerEpoch, TopicId};
     use uuid::Uuid;
 
     use super::*;
 
     fn batch(sequence: i32) -> ProducerBatch {
+        of(1, sequence)
+    }
+
+    fn of(id: i64, sequence: i32) -> ProducerBatch {
         ProducerBatch {
-            id: ProducerId(1),
+            id: ProducerId(id),
             epoch: ProducerEpoch(0),
             sequence,
         }
@@ -72,5 +78,15 @@ mod tests {
         assert_eq!(order.admit(key, batch(2), stream(2)), None);
         assert!(order.admit(key, batch(1), stream(2)).is_some());
         assert!(order.admit(key, batch(2), stream(2)).is_some());
+    }
+    #[test]
+    fn each_producer_of_a_shared_connection_has_its_own_order() {
+        let key = TopicIdPartition::new(TopicId(Uuid::from_u128(1)), 0);
+        let stream = StreamName::new(Uuid::from_u128(1), 1);
+        let order = ProduceOrder::default();
+        order.unsent(key, of(1, 4));
+        assert!(order.admit(key, of(2, 0), stream).is_some());
+        assert_eq!(order.admit(key, of(1, 5), stream), None);
+        assert!(order.admit(key, of(2, 1), stream).is_some());
     }
 }

@@ -34,6 +34,7 @@ pub const CLAIMS: &[Claim] = &[
     claim("persist_epoch_start", "5", 200),
     claim("check_divergence", "7", 50),
     claim("act_only_when_registered", "12", 3000),
+    claim("refuse_unverifiable", "[+]", 1000),
     claim("hw_needs_min_isr", "15", 50),
     claim("hw_over_maximal_isr", "16", 50),
     claim("roll_back_only_when_refused", "17", 200),

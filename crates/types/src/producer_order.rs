@@ -58,7 +58,7 @@ pub fn leaves_gap(code: ErrorCode) -> bool {
     )
 }
 
-/// The way of a connection's batches to one partition, whose leader may change meanwhile: batches are pipelined on one
+/// The way of one producer's batches on a connection to one partition, whose leader may change meanwhile: batches are pipelined on one
 /// stream `S`, but none goes out on another one while any is under way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OrderedWay<S> {
@@ -74,6 +74,12 @@ pub struct Admitted {
     batch: ProducerBatch,
     /// How often the producer had begun again before it.
     rewinds: u64,
+}
+
+impl Admitted {
+    pub fn batch(&self) -> ProducerBatch {
+        self.batch
+    }
 }
 
 impl<S> Default for OrderedWay<S> {
