@@ -31,7 +31,7 @@ pub struct LogDirConfig {
     pub tail_cache_ms_max: u64,
     /// Segment files held open, over all logs.
     pub open_files_max: usize,
-    /// Time between two recovery checkpoints.
+    /// Time between two recovery checkpoints, six times as long where little is appended.
     pub checkpoint_interval_ms: u64,
     pub sync_mode: SyncMode,
     /// Disk space for the write-ahead log of small appends; 0 = none: every flush syncs the segments.

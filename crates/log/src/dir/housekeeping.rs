@@ -13,6 +13,10 @@ use super::shared::DirShared;
 use crate::error::LogError;
 use crate::storage::replace_file;
 
+/// With less appended than this a checkpoint waits for longer: a recovery has little to scan, and the sync of the whole
+/// file system under a checkpoint holds up appends.
+const CHECKPOINT_BYTES: u64 = 256 << 20;
+const QUIET_INTERVALS: u32 = 6;
 const TICK: Duration = Duration::from_millis(200);
 
 pub(crate) struct Housekeeper {
@@ -94,12 +98,19 @@ impl Inner {
     pub(super) fn run_housekeeper(&self, shared: &DirShared) {
         let every = Duration::from_millis(shared.config.checkpoint_interval_ms);
         let mut last = Instant::now();
+        let mut last_bytes = shared.appended_bytes();
         while self.housekeeper.wait() {
             self.keep_house(shared);
-            if last.elapsed() < every {
+            let bytes = shared.appended_bytes();
+            let patience = if bytes - last_bytes < CHECKPOINT_BYTES {
+                QUIET_INTERVALS
+            } else {
+                1
+            };
+            if last.elapsed() < every * patience {
                 continue;
             }
-            last = Instant::now();
+            (last, last_bytes) = (Instant::now(), bytes);
             if let Err(error) = self.checkpoint(shared, false) {
                 tracing::warn!(dir = %shared.path.display(), %error, "cannot write a log checkpoint");
             }

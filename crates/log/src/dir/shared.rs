@@ -26,6 +26,7 @@ pub(crate) struct DirShared {
     pub(crate) tail_cache: TailCache,
     pub(crate) flushed_ends: FlushedEnds,
     queued_bytes: AtomicUsize,
+    appended_bytes: AtomicU64,
     disk_reserve: AtomicU64,
     full: AtomicBool,
     closing: AtomicBool,
@@ -71,6 +72,7 @@ impl DirShared {
             config,
             flushed_ends,
             queued_bytes: AtomicUsize::new(0),
+            appended_bytes: AtomicU64::new(0),
             full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             root_dirty: AtomicBool::new(false),
@@ -135,6 +137,12 @@ impl DirShared {
 
     pub(crate) fn queued(&self, bytes: usize) {
         self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.appended_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Since this directory was opened.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn release(&self, bytes: usize) {

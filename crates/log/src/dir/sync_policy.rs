@@ -6,6 +6,10 @@ use crate::config::SyncMode;
 
 /// Weight of the newest sample in a running estimate: an eighth.
 const SHIFT: u32 = 3;
+/// So few are synced one by one whatever that costs: they hold much each, or are synced in the background (small appends
+/// become durable in the write-ahead log), while the price of a sync of the file system has no bound: it writes what
+/// others have dirtied there too.
+const FEW_FILES: usize = 16;
 /// Rounds after which the estimate of the way not taken is halved, so that it gets another chance.
 const FORGET_ROUNDS: u32 = 64;
 
@@ -42,7 +46,7 @@ impl SyncPolicy {
             SyncMode::FileSystem => return SyncWay::FileSystem,
         }
         let each = self.per_file.saturating_mul(files as u64);
-        if files <= 1 || each <= self.file_system {
+        if files <= FEW_FILES || each <= self.file_system {
             SyncWay::EachFile
         } else {
             SyncWay::FileSystem
@@ -74,18 +78,18 @@ mod tests {
     #[test]
     fn follows_the_cost() {
         let mut policy = SyncPolicy::default();
-        assert_eq!(policy.choose(SyncMode::Auto, 1), SyncWay::EachFile);
-        assert_eq!(policy.choose(SyncMode::Auto, 10), SyncWay::FileSystem);
+        assert_eq!(policy.choose(SyncMode::Auto, FEW_FILES), SyncWay::EachFile);
+        assert_eq!(policy.choose(SyncMode::Auto, 30), SyncWay::FileSystem);
         // Somebody else fills the file system.
         for _ in 0..20 {
-            policy.learn(SyncWay::FileSystem, 10, Duration::from_millis(80));
+            policy.learn(SyncWay::FileSystem, 30, Duration::from_millis(80));
         }
-        assert_eq!(policy.choose(SyncMode::Auto, 10), SyncWay::EachFile);
+        assert_eq!(policy.choose(SyncMode::Auto, 30), SyncWay::EachFile);
         assert_eq!(policy.choose(SyncMode::Auto, 1_000), SyncWay::FileSystem);
         // And stops: the dearer way is tried again in the end.
         let tried = (0..2_000).any(|_| {
-            policy.learn(SyncWay::EachFile, 10, Duration::from_millis(2));
-            policy.choose(SyncMode::Auto, 10) == SyncWay::FileSystem
+            policy.learn(SyncWay::EachFile, 30, Duration::from_millis(6));
+            policy.choose(SyncMode::Auto, 30) == SyncWay::FileSystem
         });
         assert!(tried);
     }

@@ -31,6 +31,9 @@ pub(crate) use replay::replay;
 
 const DIR: &str = "wal";
 const SUFFIX: &str = ".wal";
+/// After so many bytes of entries their logs are synced, though there is room: many short syncs in the background hold up
+/// the entries that come meanwhile less than a long one.
+const RELEASE_EVERY_BYTES: u64 = 4 << 20;
 /// Zeros are written in pieces of this size.
 const ZEROS: usize = 1 << 20;
 
@@ -61,6 +64,8 @@ struct State {
     next_seq: u64,
     /// Entries below it are in the segments: durably noted.
     released: u64,
+    /// Of entries since what [`Wal::release_due`] last gave.
+    unreleased_bytes: u64,
     /// A round found no room since the last [`Wal::prepare`].
     wanted: bool,
 }
@@ -133,20 +138,22 @@ impl Wal {
     /// Whether there is something to do in the background: [`release`](Self::release) or [`prepare`](Self::prepare).
     pub(crate) fn needs_upkeep(&self) -> bool {
         let state = self.state.lock();
-        state.wanted || self.is_short(&state)
+        state.wanted || self.is_release_due(&state)
     }
 
-    /// The last file is in use, and there are as many as may be.
-    fn is_short(&self, state: &State) -> bool {
-        state.free.is_empty() && state.files.len() + 1 >= self.files_max.max(2)
+    /// Enough has been written, or the last file is in use and there are as many as may be.
+    fn is_release_due(&self, state: &State) -> bool {
+        let short = state.free.is_empty() && state.files.len() + 1 >= self.files_max.max(2);
+        short || state.unreleased_bytes >= RELEASE_EVERY_BYTES
     }
 
-    /// What must be synced so that earlier files can be used again; `None` while there is room, unless `all`.
+    /// What must be synced so that earlier files can be used again; `None` while that can wait, unless `all`.
     pub(crate) fn release_due(&self, all: bool) -> Option<Release> {
         let mut state = self.state.lock();
-        if !(all || self.is_short(&state)) || state.next_seq == state.released {
+        if !(all || self.is_release_due(&state)) || state.next_seq == state.released {
             return None;
         }
+        state.unreleased_bytes = 0;
         let bound = state.next_seq;
         let mut logs: Vec<Arc<Log>> = Vec::new();
         for file in &mut state.files {
@@ -222,6 +229,7 @@ impl Wal {
             .map_err(|error| self.failed(error))?;
         current.used += room_for(len);
         current.last_seq = seq;
+        state.unreleased_bytes += room_for(len);
         state.next_seq += 1;
         Ok(seq)
     }
