@@ -11,10 +11,16 @@ use parking_lot::Mutex;
 use strom_client::StreamName;
 use strom_types::{Admitted, ErrorCode, OrderedWay, ProducerBatch, ProducerId, TopicIdPartition, leaves_gap};
 
+/// Ways kept for one connection. Only a client that makes up producers and never sends again what failed has so many:
+/// then those with nothing under way are forgotten.
+const WAYS_MAX: usize = 10_000;
+
+type Ways = HashMap<(TopicIdPartition, ProducerId), OrderedWay<StreamName>>;
+
 /// The ways of producers to partitions on which something is under way or has failed.
 #[derive(Debug, Default)]
 pub(crate) struct ProduceOrder {
-    ways: Mutex<HashMap<(TopicIdPartition, ProducerId), OrderedWay<StreamName>>>,
+    ways: Mutex<Ways>,
 }
 
 impl ProduceOrder {
@@ -26,6 +32,7 @@ impl ProduceOrder {
         stream: StreamName,
     ) -> Option<Admitted> {
         let mut ways = self.ways.lock();
+        make_room(&mut ways);
         ways.entry((key, batch.id)).or_default().admit(batch, stream)
     }
 
@@ -42,7 +49,14 @@ impl ProduceOrder {
     /// A batch that could not be sent at all.
     pub(crate) fn unsent(&self, key: TopicIdPartition, batch: ProducerBatch) {
         let mut ways = self.ways.lock();
+        make_room(&mut ways);
         ways.entry((key, batch.id)).or_default().unsent(batch);
+    }
+}
+
+fn make_room(ways: &mut Ways) {
+    if ways.len() >= WAYS_MAX {
+        ways.retain(|_, way| way.is_under_way());
     }
 }
 
@@ -79,6 +93,25 @@ mod tests {
         assert!(order.admit(key, batch(1), stream(2)).is_some());
         assert!(order.admit(key, batch(2), stream(2)).is_some());
     }
+
+    #[test]
+    fn producers_that_are_made_up_are_forgotten() {
+        let key = TopicIdPartition::new(TopicId(Uuid::from_u128(1)), 0);
+        let stream = StreamName::new(Uuid::from_u128(1), 1);
+        let order = ProduceOrder::default();
+        let first = order.admit(key, of(0, 0), stream).unwrap();
+        for id in 1..=25_000 {
+            order.unsent(key, of(id, 4));
+        }
+        assert!(order.ways.lock().len() <= WAYS_MAX);
+        order.settle(key, first, ErrorCode::RequestTimedOut);
+        assert_eq!(
+            order.admit(key, of(0, 1), stream),
+            None,
+            "what was under way is kept"
+        );
+    }
+
     #[test]
     fn each_producer_of_a_shared_connection_has_its_own_order() {
         let key = TopicIdPartition::new(TopicId(Uuid::from_u128(1)), 0);

@@ -58,8 +58,8 @@ pub fn leaves_gap(code: ErrorCode) -> bool {
     )
 }
 
-/// The way of one producer's batches on a connection to one partition, whose leader may change meanwhile: batches are pipelined on one
-/// stream `S`, but none goes out on another one while any is under way.
+/// The way of one producer's batches on a connection to one partition, whose leader may change meanwhile: batches are
+/// pipelined on one stream `S`, but none goes out on another one while any is under way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OrderedWay<S> {
     /// The stream that holds what is under way, and how much that is.
@@ -126,6 +126,10 @@ impl<S: Copy + PartialEq> OrderedWay<S> {
         if failed && admitted.rewinds == self.rewinds {
             self.failed.note(admitted.batch);
         }
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
     }
 
     /// Nothing is under way and nothing has failed.
