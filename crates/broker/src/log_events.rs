@@ -76,10 +76,18 @@ impl LogListener for LogEvents {
 
     fn failed(&self, error: &LogError) {
         error!(%error, "the log directory is dead for this process's life; the broker stops");
-        let partitions = self.partitions.read().as_ref().map(|partitions| partitions.all());
-        for partition in partitions.into_iter().flatten() {
-            partition.step(Event::LogFailed);
-        }
         self.shutdown.trigger(format!("log directory failed: {error}"));
+        // Whoever found it may hold a partition's lock.
+        let partitions = self.partitions.read().clone();
+        let told = std::thread::Builder::new()
+            .name("log-failed".to_owned())
+            .spawn(move || {
+                for partition in partitions.iter().flat_map(|partitions| partitions.all()) {
+                    partition.step(Event::LogFailed);
+                }
+            });
+        if let Err(error) = told {
+            error!(%error, "cannot tell the partitions; they end with the broker");
+        }
     }
 }

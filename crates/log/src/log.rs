@@ -84,7 +84,13 @@ impl Log {
     }
 
     pub fn set_config(&self, config: LogConfig) {
-        self.state.lock().config = config;
+        let mut state = self.state.lock();
+        state.config = config;
+        // What was left to the page cache until now.
+        if config.durable && state.written.offset > state.durable.offset && !state.in_flush_queue {
+            state.in_flush_queue = true;
+            self.dir.flush_queue.push(&self.me);
+        }
     }
 
     pub fn log_start_offset(&self) -> Offset {
@@ -188,7 +194,7 @@ impl Log {
     pub(crate) fn delete(&self, trash: &Path) -> Result<(), LogError> {
         let _io = self.io.lock();
         let mut state = self.state.lock();
-        self.leave_wal(&mut state)?;
+        self.forget_wal(&mut state)?;
         let waiting: usize = state
             .tail
             .from(state.written.offset)

@@ -17,6 +17,11 @@ impl ProducerBatch {
         let ahead = self.sequence.wrapping_sub(other.sequence) & i32::MAX;
         (self.id, self.epoch) == (other.id, other.epoch) && (1..1 << 30).contains(&ahead)
     }
+
+    /// Whether it is of a later epoch of the same producer.
+    fn outlives(&self, other: &ProducerBatch) -> bool {
+        self.id == other.id && self.epoch > other.epoch
+    }
 }
 
 /// The newest failed batch of a producer on one ordered way to one partition.
@@ -31,7 +36,10 @@ pub struct FailedBatch(Option<ProducerBatch>);
 impl FailedBatch {
     /// Notes that `batch` failed; of two the later one counts.
     pub fn note(&mut self, batch: ProducerBatch) {
-        if !self.0.is_some_and(|failed| failed.follows(&batch)) {
+        if !self
+            .0
+            .is_some_and(|failed| failed.follows(&batch) || failed.outlives(&batch))
+        {
             self.0 = Some(batch);
         }
     }
@@ -39,6 +47,10 @@ impl FailedBatch {
     /// Whether `batch` was sent behind the failure, so that it fails too. Any other one shows that its producer has heard
     /// of the failure, which is then forgotten.
     pub fn fails(&mut self, batch: ProducerBatch) -> bool {
+        if self.0.is_some_and(|failed| failed.outlives(&batch)) {
+            // Of an epoch that its producer has left: the log's to refuse.
+            return false;
+        }
         let behind = self.0.is_some_and(|failed| batch.follows(&failed));
         self.0 = behind.then_some(batch);
         behind
@@ -140,7 +152,7 @@ impl<S: Copy + PartialEq> OrderedWay<S> {
     fn is_behind_failure(&mut self, batch: ProducerBatch) -> bool {
         let knew = !self.failed.is_none();
         let behind = self.failed.fails(batch);
-        self.rewinds += u64::from(knew && !behind);
+        self.rewinds += u64::from(knew && self.failed.is_none());
         behind
     }
 }
@@ -271,5 +283,20 @@ mod tests {
         failed.note(batch(0, i32::MAX - 1));
         assert!(failed.fails(batch(0, i32::MAX)) && failed.fails(batch(0, 0)) && failed.fails(batch(0, 5)));
         assert!(!failed.fails(batch(0, i32::MAX - 1)));
+    }
+
+    #[test]
+    fn what_is_left_of_an_older_epoch_says_nothing_of_the_newer() {
+        let of = |epoch, sequence| ProducerBatch {
+            epoch: ProducerEpoch(epoch),
+            ..batch(0, sequence)
+        };
+        let mut way = OrderedWay::default();
+        let old = way.admit(of(0, 4), 'a').unwrap();
+        assert_eq!(way.admit(of(1, 0), 'b'), None, "another stream is busy");
+        way.settle(old, true);
+        assert_eq!(way.admit(of(1, 1), 'b'), None, "behind the first of its epoch");
+        assert!(way.admit(of(0, 5), 'b').is_some(), "the log refuses it");
+        assert_eq!(way.admit(of(1, 2), 'b'), None, "still behind");
     }
 }

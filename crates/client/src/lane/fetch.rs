@@ -38,7 +38,7 @@ impl FetchLane {
             path: PATH,
             limits,
             take: |reply: Spliced<FetchHead>| (reply.head.correlation, reply),
-            open: Mutex::new(None),
+            open: Mutex::default(),
             begun: AtomicU64::new(0),
         };
         FetchLane {

@@ -59,7 +59,7 @@ impl ProduceLane {
             path: PATH,
             limits,
             take: |reply: Spliced<ProduceReplyHead>| (reply.head.correlation, reply.head),
-            open: Mutex::new(None),
+            open: Mutex::default(),
             begun: AtomicU64::new(0),
         };
         let inner = Inner {
@@ -159,7 +159,7 @@ mod tests {
         }
         let open = lane.inner.stream.open.lock().await;
         assert_eq!(
-            open.as_ref().unwrap().pending.waiting(),
+            open.stream.as_ref().unwrap().pending.waiting(),
             1,
             "only the first is on its way"
         );

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prost::Message;
 use strom_proto::splice::{self, Spliced, SplicedSender, SplicedStream};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::metadata::MetadataMap;
 
 use super::pending::Pending;
@@ -19,9 +19,24 @@ pub(super) struct LaneStream<Q, R, A> {
     pub(super) path: &'static str,
     pub(super) limits: LaneLimits,
     pub(super) take: fn(Spliced<R>) -> (u64, A),
-    pub(super) open: Mutex<Option<OpenStream<Q, A>>>,
+    pub(super) open: Mutex<Slot<Q, A>>,
     /// Streams begun so far.
     pub(super) begun: AtomicU64,
+}
+
+/// The stream of a lane, and how the last try to open one failed.
+pub(super) struct Slot<Q, A> {
+    pub(super) stream: Option<OpenStream<Q, A>>,
+    failed: Option<(Instant, LaneError)>,
+}
+
+impl<Q, A> Default for Slot<Q, A> {
+    fn default() -> Self {
+        Slot {
+            stream: None,
+            failed: None,
+        }
+    }
 }
 
 pub(super) struct OpenStream<Q, A> {
@@ -52,16 +67,30 @@ where
         &self,
         headers: impl FnOnce(u64) -> MetadataMap,
     ) -> Result<OpenStream<Q, A>, LaneError> {
+        let asked = Instant::now();
         let mut slot = self.open.lock().await;
-        if let Some(stream) = slot.as_ref()
+        if let Some(stream) = &slot.stream
             && !stream.sender.is_closed()
         {
             return Ok(stream.clone());
         }
+        // Who waited for a try that failed does not try again: else they would do so one after the other.
+        if let Some((at, error)) = &slot.failed
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        let stream = self.connect(number, headers(number)).await?;
-        *slot = Some(stream.clone());
-        Ok(stream)
+        match self.connect(number, headers(number)).await {
+            Ok(stream) => {
+                slot.stream = Some(stream.clone());
+                Ok(stream)
+            }
+            Err(error) => {
+                slot.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
     }
 
     async fn connect(&self, number: u64, headers: MetadataMap) -> Result<OpenStream<Q, A>, LaneError> {

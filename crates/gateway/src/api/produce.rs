@@ -349,7 +349,11 @@ async fn unacknowledged(call: &Call, response: &ProduceResponse, sent: Vec<Sent>
 }
 
 fn partition_reply(index: i32, answer: ProducePartitionReply) -> PartitionProduceResponse {
-    let code = client_code(error_code(answer.error));
+    let code = match error_code(answer.error) {
+        // Surely not written, and to be sent again: what Kafka would say of quotas ends librdkafka's tries.
+        ErrorCode::Overloaded => ErrorCode::NotEnoughReplicas,
+        code => client_code(code),
+    };
     let hint = answer.current_leader.unwrap_or_default();
     PartitionProduceResponse {
         index,

@@ -153,15 +153,13 @@ impl Inner {
         }
         let emptied = shared.flushed_ends.emptied();
         // Everything the checkpoint relies on must be on the disk before it.
-        let release = shared.wal.release_due(true);
+        let release = shared.wal.everything();
         shared.sync_all()?;
         shared.flushed_ends.reuse(emptied);
-        if let Some(release) = release {
-            shared
-                .wal
-                .release(&release)
-                .inspect_err(|error| shared.fail(error))?;
-        }
+        shared
+            .wal
+            .release(&release)
+            .inspect_err(|error| shared.fail(error))?;
         if staged.iter().any(|(_, state_file)| state_file.is_some()) {
             for (log, state_file) in &staged {
                 log.publish_state_file(state_file)?;

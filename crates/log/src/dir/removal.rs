@@ -67,7 +67,7 @@ impl LogDir {
             }
             None => return Ok(false),
         }
-        self.shared.root_dirty();
+        self.shared.renamed();
         Ok(true)
     }
 }

@@ -52,6 +52,7 @@ impl Writer {
         let mut written: Vec<(TopicIdPartition, Offset)> = Vec::with_capacity(logs.len());
         let mut to_flush = Vec::new();
         let mut full: Vec<Arc<Log>> = Vec::new();
+        let mut failure = None;
         for log in &logs {
             let turn = log.io_turn();
             match log.write_pending(&turn) {
@@ -73,10 +74,16 @@ impl Writer {
                     full.push(log.clone());
                 }
                 Err(error) => {
-                    self.dir.fail(&error);
+                    failure = Some(error);
                     break;
                 }
             }
+        }
+        if let Some(error) = failure {
+            // Whoever hears of it may wait for a log's turn.
+            drop(to_flush);
+            self.dir.fail(&error);
+            return None;
         }
         let left = self.flush_small(to_flush);
         if !written.is_empty() {
@@ -95,13 +102,12 @@ impl Writer {
     fn flush_small(&self, unflushed: Vec<Unflushed<'_>>) -> Option<usize> {
         let small = unflushed.iter().map(|one| one.done.bytes).sum::<usize>() <= WAL_ENTRY_BYTES_MAX;
         let (mut rest, mut taken, mut parts) = (None, Vec::new(), Vec::new());
+        let mut room = WAL_ENTRY_BYTES_MAX;
         for one in unflushed {
             let fit = small && !one.done.rolled;
-            match fit
-                .then(|| one.log.wal_part(&one.turn, WAL_ENTRY_BYTES_MAX))
-                .flatten()
-            {
+            match fit.then(|| one.log.wal_part(&one.turn, room)).flatten() {
                 Some(part) => {
+                    room = room.saturating_sub(usize::try_from(part.place.len).unwrap_or(room));
                     parts.push(part);
                     taken.push(one);
                 }
@@ -205,7 +211,7 @@ impl Flusher {
             return;
         }
         let mut kept = Ok(());
-        if let Some(release) = wal.release_due(false) {
+        if let Some(release) = wal.release_due() {
             self.round(release.logs.clone());
             if self.dir.failure().is_some() {
                 return;
@@ -213,7 +219,8 @@ impl Flusher {
             kept = wal.release(&release);
         }
         if kept.is_ok() && !self.dir.is_full() {
-            kept = wal.prepare();
+            let available = self.dir.storage.available_bytes().unwrap_or(0);
+            kept = wal.prepare(available.saturating_sub(self.dir.disk_reserve()));
         }
         match kept {
             Err(error) if error.is_disk_full() => {

@@ -31,6 +31,8 @@ pub(crate) struct DirShared {
     full: AtomicBool,
     closing: AtomicBool,
     root_dirty: AtomicBool,
+    /// A partition's directory was renamed, and the disk may not know.
+    renamed: AtomicBool,
     failed: OnceLock<LogError>,
     /// Of the checkpoint read at the start; 0 = none.
     loaded_seq: u64,
@@ -76,6 +78,7 @@ impl DirShared {
             full: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             root_dirty: AtomicBool::new(false),
+            renamed: AtomicBool::new(false),
             failed: OnceLock::new(),
             loaded_seq,
             checkpoint_lost,
@@ -182,6 +185,24 @@ impl DirShared {
     /// A partition's directory was made, renamed or removed.
     pub(crate) fn root_dirty(&self) {
         self.root_dirty.store(true, Ordering::Relaxed);
+    }
+
+    /// A partition's directory was renamed away.
+    pub(crate) fn renamed(&self) {
+        self.root_dirty();
+        self.renamed.store(true, Ordering::Release);
+    }
+
+    /// Before a directory is made: none of its name may come back after a crash.
+    pub(crate) fn settle_renames(&self) -> Result<(), LogError> {
+        if self.renamed.swap(false, Ordering::AcqRel) {
+            self.storage.sync_dir(&self.path).map_err(|error| {
+                let error = LogError::io("sync", &self.path, error);
+                self.fail(&error);
+                error
+            })?;
+        }
+        Ok(())
     }
 
     pub(crate) fn take_root_dirty(&self) -> bool {

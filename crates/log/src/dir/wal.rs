@@ -34,6 +34,8 @@ const SUFFIX: &str = ".wal";
 /// After so many bytes of entries their logs are synced, though there is room: many short syncs in the background hold up
 /// the entries that come meanwhile less than a long one.
 const RELEASE_EVERY_BYTES: u64 = 4 << 20;
+/// A file is made where there is room for so many.
+const SPACE_FILES: u64 = 16;
 /// Zeros are written in pieces of this size.
 const ZEROS: usize = 1 << 20;
 
@@ -87,11 +89,12 @@ pub(crate) struct Release {
 impl Wal {
     /// `bytes_max` = 0 switches it off.
     pub(crate) fn new(root: &Path, storage: Arc<dyn Storage>, bytes_max: u64, file_bytes: u64) -> Self {
+        let file_bytes = file_bytes.min(bytes_max / FILES_MIN).max(ALIGNED_MIN);
         Wal {
             dir: root.join(DIR),
             storage,
-            file_bytes: file_bytes.max(ALIGNED_MIN),
-            files_max: usize::try_from(bytes_max / file_bytes.max(1)).unwrap_or(0),
+            file_bytes,
+            files_max: usize::try_from(bytes_max / file_bytes).unwrap_or(0),
             state: Mutex::new(State {
                 next_seq: 1,
                 released: 1,
@@ -147,10 +150,19 @@ impl Wal {
         short || state.unreleased_bytes >= RELEASE_EVERY_BYTES
     }
 
-    /// What must be synced so that earlier files can be used again; `None` while that can wait, unless `all`.
-    pub(crate) fn release_due(&self, all: bool) -> Option<Release> {
+    /// All entries so far: to be released once everything in the file system was synced. The logs are left to
+    /// [`release_due`](Self::release_due), which may come first.
+    pub(crate) fn everything(&self) -> Release {
+        Release {
+            bound: self.state.lock().next_seq,
+            logs: Vec::new(),
+        }
+    }
+
+    /// What must be synced so that earlier files can be used again; `None` while that can wait.
+    pub(crate) fn release_due(&self) -> Option<Release> {
         let mut state = self.state.lock();
-        if !(all || self.is_release_due(&state)) || state.next_seq == state.released {
+        if !self.is_release_due(&state) || state.next_seq == state.released {
             return None;
         }
         state.unreleased_bytes = 0;
@@ -159,22 +171,28 @@ impl Wal {
         for file in &mut state.files {
             logs.extend(std::mem::take(&mut file.logs).iter().filter_map(Weak::upgrade));
         }
-        logs.sort_by_key(|log| log.id());
-        logs.dedup_by_key(|log| log.id());
+        // A log that was made again under its id is another one.
+        logs.sort_by_key(Arc::as_ptr);
+        logs.dedup_by(|one, other| Arc::ptr_eq(one, other));
         Some(Release { bound, logs })
     }
 
     /// After the logs of `release` were synced: their entries do not count any more, and their files can be used again.
     pub(crate) fn release(&self, release: &Release) -> Result<(), LogError> {
+        if !self.counts(release.bound.saturating_sub(1)) {
+            return Ok(());
+        }
         self.note(Vec::new(), Some(release.bound))
     }
 
-    /// Makes a file with room, if rounds missed one and there may be more files. Slow: zeros are written and synced.
-    pub(crate) fn prepare(&self) -> Result<(), LogError> {
+    /// Makes a file with room, if rounds missed one and there may be more files, and `available` bytes are plenty: this log
+    /// is a convenience, which must not fill a disk. Slow: zeros are written and synced.
+    pub(crate) fn prepare(&self, available: u64) -> Result<(), LogError> {
         let number = {
             let mut state = self.state.lock();
             let files = state.files.len() + state.free.len();
-            if !std::mem::take(&mut state.wanted) || !state.free.is_empty() || files >= self.files_max {
+            let wanted = std::mem::take(&mut state.wanted) && state.free.is_empty();
+            if !wanted || files >= self.files_max || available / SPACE_FILES < self.file_bytes {
                 return Ok(());
             }
             state.files_made += 1;
@@ -190,6 +208,8 @@ impl Wal {
         let mut state = self.state.lock();
         state.files.clear();
         state.free.clear();
+        // Nothing is left that a later deletion would have to take out of a replay.
+        state.released = u64::MAX;
         replay::discard(&*self.storage, &self.dir)
     }
 
@@ -235,9 +255,9 @@ impl Wal {
     }
 
     fn make_file(&self, number: u64) -> Result<Arc<dyn StorageFile>, LogError> {
+        let path = self.dir.join(format!("{number:08}{SUFFIX}"));
         let make = || {
             self.storage.create_dir(&self.dir)?;
-            let path = self.dir.join(format!("{number:08}{SUFFIX}"));
             let file = self.storage.open(&path, true)?;
             let zeros = vec![0; ZEROS.min(usize::try_from(self.file_bytes).unwrap_or(ZEROS))];
             let mut at = 0;
@@ -252,7 +272,11 @@ impl Wal {
             }
             Ok(file)
         };
-        make().map_err(|error| self.failed(error))
+        make().map_err(|error| {
+            // Half a file would only take the space.
+            let _ = self.storage.remove_file(&path);
+            self.failed(error)
+        })
     }
 
     fn failed(&self, error: io::Error) -> LogError {
@@ -260,6 +284,8 @@ impl Wal {
     }
 }
 
+/// With a small bound the files are small, so that there are some to go round.
+const FILES_MIN: u64 = 4;
 /// No file is smaller: a note must fit.
 const ALIGNED_MIN: u64 = 4 * entry::ALIGNMENT;
 

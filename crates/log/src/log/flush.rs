@@ -40,12 +40,26 @@ impl Log {
     pub(crate) fn flushed(&self, ticket: &FlushTicket) -> Option<Offset> {
         let mut state = self.state.lock();
         state.dir_durable |= ticket.sync_dir;
-        if state.generation != ticket.generation || !matches!(state.phase, Phase::Open) {
+        if !matches!(state.phase, Phase::Open) {
             return None;
         }
+        if state.generation != ticket.generation {
+            // Of the files nothing is known but that they were synced once: again, for what is in them now.
+            for file in &ticket.files {
+                if !state.unsynced.iter().any(|known| Arc::ptr_eq(known, file)) {
+                    state.unsynced.push(file.clone());
+                }
+            }
+            if !state.in_flush_queue {
+                state.in_flush_queue = true;
+                self.dir.flush_queue.push(&self.me);
+            }
+            return None;
+        }
+        // The write-ahead log may have made more durable meanwhile: of the files this is what is known.
+        self.dir.flushed_ends.note(self.id, ticket.target.offset);
         if ticket.target.offset >= state.durable.offset {
             state.durable = ticket.target;
-            self.dir.flushed_ends.note(self.id, ticket.target.offset);
         }
         state.checkpoint_dirty = true;
         state.assert_order();
@@ -99,14 +113,19 @@ impl Log {
     /// Before bytes in the files go or change their meaning: a replay of the write-ahead log must not bring them back.
     /// What it alone vouches for is synced first.
     pub(super) fn leave_wal(&self, state: &mut LogState) -> Result<(), LogError> {
+        if self.dir.wal.counts(state.wal_seq) {
+            self.dir.sync_all()?;
+        }
+        self.forget_wal(state)
+    }
+
+    /// The same for a log whose bytes nobody wants any more.
+    pub(super) fn forget_wal(&self, state: &mut LogState) -> Result<(), LogError> {
         if !self.dir.wal.counts(state.wal_seq) {
             return Ok(());
         }
-        self.dir.sync_all()?;
-        self.dir
-            .wal
-            .forget(self.id)
-            .map_err(|error| self.fail_dir(error))?;
+        let forgotten = self.dir.wal.forget(self.id);
+        forgotten.map_err(|error| self.fail_dir(error))?;
         state.wal_seq = 0;
         Ok(())
     }

@@ -254,6 +254,7 @@ impl Log {
     pub(super) fn ensure_dir(&self, state: &mut LogState) -> Result<(), LogError> {
         if !state.dir_exists {
             self.dir.flushed_ends.begin(self.id)?;
+            self.dir.settle_renames()?;
             let metadata = create_partition(&*self.dir.storage, &self.path, self.id, &self.topic)
                 .map_err(|error| LogError::io("create", &self.path, error))?;
             state.unsynced.push(metadata);

@@ -80,10 +80,10 @@ pub fn manual() -> LogDirConfig {
     }
 }
 
-/// The same with a write-ahead log of three small files.
+/// The same with a write-ahead log of four small files.
 pub fn with_wal() -> LogDirConfig {
     LogDirConfig {
-        wal_bytes_max: 3 * 32 * 1024,
+        wal_bytes_max: 4 * 32 * 1024,
         wal_file_bytes: 32 * 1024,
         ..manual()
     }
