@@ -15,6 +15,8 @@ const TABLE: &[(&str, &[Role])] = &[
     ("BrokerControl/DescribeLogDirs", &[Gateway]),
     ("BrokerControl/DescribeProducers", &[Gateway]),
     ("BrokerControl/InitProducerId", &[Gateway]),
+    ("BrokerControl/DescribeConfig", &[Gateway]),
+    ("BrokerControl/AwaitMetadata", &[Gateway]),
     ("GroupCoordinator/JoinGroup", &[Gateway]),
     ("GroupCoordinator/SyncGroup", &[Gateway]),
     ("GroupCoordinator/Heartbeat", &[Gateway]),
