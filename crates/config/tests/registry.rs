@@ -88,6 +88,10 @@ fn a_topic_key_and_the_broker_key_behind_it_have_the_same_effect() {
             continue;
         };
         let behind = registry().get(Scope::Broker, first.name).unwrap();
+        // Of a topic's own value nothing is known of a log whose topic is gone.
+        if key.name == "file.delete.delay.ms" {
+            continue;
+        }
         assert_eq!(behind.effect, key.effect, "{} and {}", key.name, first.name);
     }
 }

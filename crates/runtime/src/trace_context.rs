@@ -106,6 +106,7 @@ impl Extractor for Only<'_> {
 mod tests {
     use opentelemetry::trace::TracerProvider;
     use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+    use parking_lot::Mutex;
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::{EnvFilter, Layer};
 
@@ -114,11 +115,15 @@ mod tests {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const PATH: &str = "/strom.v1.Controller/CreateTopics";
 
+    /// A call site remembers what all subscribers of the process want of it: so one test at a time has one.
+    static TURN: Mutex<()> = Mutex::new(());
+
     fn with_traces(sampler: Sampler, test: impl FnOnce()) {
         let provider = SdkTracerProvider::builder()
             .with_sampler(Sampler::ParentBased(Box::new(sampler)))
             .build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        let _turn = TURN.lock();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), test);
     }
 
@@ -170,6 +175,7 @@ mod tests {
 
     #[test]
     fn no_span_is_made_for_a_log() {
+        let _turn = TURN.lock();
         let log = tracing_subscriber::fmt::layer().with_filter(EnvFilter::new("debug"));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
             assert!(
