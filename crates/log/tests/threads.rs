@@ -147,3 +147,26 @@ fn truncation_and_deletion_beside_the_writer() {
     assert_eq!((log.log_start_offset(), log.log_end_offset()), (start, end));
     assert_eq!(read_all(&log, end, 1_000), all);
 }
+
+#[test]
+fn the_reserve_holds_however_fast_a_disk_fills() {
+    const RESERVE: u64 = 64 * 1024;
+    let disk = FaultStorage::default();
+    disk.set_capacity(RESERVE + 30_000);
+    let config = LogDirConfig {
+        threads: true,
+        disk_reserve_bytes: RESERVE,
+        ..manual()
+    };
+    let (dir, _) = on(&disk, config);
+    let log = dir.log(id(0), "t", LogConfig::default()).unwrap();
+    let refused = (0..1_000).find_map(|_| {
+        let refused = append(&log, 1, 1_000).err();
+        let end = log.log_end_offset();
+        wait_until("the append is durable", || log.durable_offset() == end);
+        refused
+    });
+    assert!(matches!(refused, Some(AppendError::DiskFull)), "{refused:?}");
+    let left = disk.available_bytes().unwrap();
+    assert!(left > RESERVE - 8 * 1024, "{left} of {RESERVE} bytes are left");
+}

@@ -17,10 +17,17 @@ const SPACE_CHECK_EVERY: Duration = Duration::from_millis(100);
 /// Rounds with more than this are worth a sync of the segments themselves: it costs less than writing them twice.
 const WAL_ENTRY_BYTES_MAX: usize = 512 * 1024;
 
+/// What was free above the reserve when it was looked at, less what has been written since.
+#[derive(Clone, Copy)]
+struct Space {
+    seen_at: Instant,
+    room: u64,
+}
+
 /// The writer's memory between rounds.
 pub(crate) struct Writer {
     dir: Arc<DirShared>,
-    space_checked: Mutex<Option<Instant>>,
+    space: Mutex<Option<Space>>,
     /// Logs that met a full disk; they hold what could not be written.
     stalled: Mutex<Vec<Arc<Log>>>,
 }
@@ -29,7 +36,7 @@ impl Writer {
     pub(crate) fn new(dir: Arc<DirShared>) -> Self {
         Writer {
             dir,
-            space_checked: Mutex::new(None),
+            space: Mutex::new(None),
             stalled: Mutex::default(),
         }
     }
@@ -61,6 +68,7 @@ impl Writer {
                         .tail_cache
                         .wrote(Arc::downgrade(log), done.offset, done.bytes);
                     written.push((log.id(), done.offset));
+                    self.wrote(done.bytes);
                     if done.flush {
                         to_flush.push(Unflushed { log, turn, done });
                     }
@@ -140,19 +148,33 @@ impl Writer {
         !self.stalled.lock().is_empty()
     }
 
-    /// Looks at the free space at most every 100 ms. While logs are stalled the disk counts as full.
+    /// Looks at the free space every 100 ms at most, or when what was free above the reserve has been written since. While
+    /// logs are stalled the disk counts as full.
     pub(crate) fn check_space(&self, stalled: bool) {
-        let now = Instant::now();
-        let fresh = |at: Instant| now.duration_since(at) < SPACE_CHECK_EVERY;
-        if !(self.dir.config.threads && self.space_checked.lock().is_some_and(fresh)) {
+        let known = *self.space.lock();
+        let fresh = |space: Space| space.seen_at.elapsed() < SPACE_CHECK_EVERY && space.room > 0;
+        if !(self.dir.config.threads && known.is_some_and(fresh)) {
             self.look_at_space(stalled);
         }
     }
 
+    fn wrote(&self, bytes: usize) {
+        if let Some(space) = &mut *self.space.lock() {
+            space.room = space.room.saturating_sub(bytes as u64);
+        }
+    }
+
     pub(crate) fn look_at_space(&self, stalled: bool) {
-        *self.space_checked.lock() = Some(Instant::now());
-        match self.dir.storage.available_bytes() {
-            Ok(available) => self.dir.set_full(stalled || available < self.dir.disk_reserve()),
+        let available = self.dir.storage.available_bytes();
+        let reserve = self.dir.disk_reserve();
+        *self.space.lock() = Some(Space {
+            seen_at: Instant::now(),
+            room: available
+                .as_ref()
+                .map_or(u64::MAX, |available| available.saturating_sub(reserve)),
+        });
+        match available {
+            Ok(available) => self.dir.set_full(stalled || available < reserve),
             Err(error) => tracing::warn!(dir = %self.dir.path.display(), %error, "cannot ask for free space"),
         }
     }
