@@ -87,9 +87,8 @@ impl Log {
         let mut state = self.state.lock();
         state.config = config;
         // What was left to the page cache until now.
-        if config.durable && state.written.offset > state.durable.offset && !state.in_flush_queue {
-            state.in_flush_queue = true;
-            self.dir.flush_queue.push(&self.me);
+        if config.durable && state.written.offset > state.durable.offset {
+            self.queue_flush(&mut state);
         }
     }
 

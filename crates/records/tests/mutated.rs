@@ -4,9 +4,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use bytes::Bytes;
 use strom_records::*;
 use strom_types::{LeaderEpoch, WallMs};
+use support::sealed;
 
 const CAP: usize = 1 << 20;
 const ROUNDS: u64 = 20_000;
@@ -61,19 +64,6 @@ fn golden() -> Vec<Bytes> {
         bytes.collect::<Vec<u8>>().into()
     });
     rows.collect()
-}
-
-/// The batch with framing and CRC put right, as a producer would send it.
-fn sealed(mut bytes: Vec<u8>) -> Bytes {
-    if bytes.len() >= HEADER_LEN {
-        let length = i32::try_from(bytes.len() - LOG_OVERHEAD).unwrap();
-        bytes[..8].fill(0);
-        bytes[8..12].copy_from_slice(&length.to_be_bytes());
-        bytes[16] = 2;
-        let crc = compute_crc(&bytes).unwrap();
-        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-    }
-    bytes.into()
 }
 
 /// Damage at one of three depths.

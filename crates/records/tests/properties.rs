@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use strom_records::*;
 use strom_types::{LeaderEpoch, ProducerEpoch, ProducerId, WallMs};
+use support::sealed;
 
 const NOW: i64 = 1_700_000_000_000;
 const CAP: usize = 1 << 20;
@@ -202,15 +205,8 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         touch(&bytes.clone().into());
-        // Once more with the framing and the CRC put right, so that what lies behind them is reached.
         if bytes.len() >= HEADER_LEN {
-            let length = i32::try_from(bytes.len() - LOG_OVERHEAD).unwrap();
-            bytes[..8].fill(0);
-            bytes[8..12].copy_from_slice(&length.to_be_bytes());
-            bytes[16] = 2;
-            let crc = compute_crc(&bytes).unwrap();
-            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-            touch(&bytes.into());
+            touch(&sealed(bytes));
         }
     }
 

@@ -4,6 +4,8 @@ use std::fs::write;
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use strom_runtime::InternalTls;
+use strom_runtime::config::{Sources, load};
 use strom_types::Identity;
 
 /// Signs certificates, into files of one directory.
@@ -79,5 +81,16 @@ impl Credentials {
         .into_iter()
         .map(|(key, path)| (key.to_owned(), path.display().to_string()))
         .collect()
+    }
+
+    /// What a process that is configured with them shows and expects.
+    pub fn tls(&self) -> InternalTls {
+        let settings = load(&Sources {
+            flags: self.settings(),
+            ..Sources::default()
+        });
+        let settings = settings.expect("the settings of a test");
+        let tls = InternalTls::from_settings(&settings, Vec::new());
+        tls.expect("good files").expect("files are set")
     }
 }

@@ -15,16 +15,6 @@ use strom_types::{BrokerId, Identity};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-fn tls(credentials: &Credentials) -> InternalTls {
-    let settings = load(&Sources {
-        flags: credentials.settings(),
-        ..Sources::default()
-    });
-    InternalTls::from_settings(&settings.unwrap(), Vec::new())
-        .unwrap()
-        .unwrap()
-}
-
 /// A listener with nothing behind it.
 async fn serve(tls: InternalTls) -> (String, JoinHandle<()>) {
     let build = BuildInfo {
@@ -68,9 +58,9 @@ async fn new_connections_go_by_the_newest_files() {
     let dir = TempDir::new().unwrap();
     let authority = Authority::new(dir.path(), "first");
     let server = authority.issue("server", &[Identity::Controller]);
-    let server_tls = tls(&server);
+    let server_tls = server.tls();
     let (address, served) = serve(server_tls.clone()).await;
-    let old = || Peers::secured(Some(tls(&authority.issue("old", &[Identity::Controller]))));
+    let old = || Peers::secured(Some(authority.issue("old", &[Identity::Controller]).tls()));
     let met = |outcome: &str| outcome.contains("does not run here");
     assert!(met(&call(&old(), &address).await));
     assert!(!server_tls.reload().unwrap(), "nothing has changed");
@@ -79,7 +69,7 @@ async fn new_connections_go_by_the_newest_files() {
     let next = Authority::new(other_dir.path(), "next");
     replace(&server, &next.issue("server", &[Identity::Controller]));
     assert!(server_tls.reload().unwrap());
-    let new = Peers::secured(Some(tls(&next.issue("new", &[Identity::Controller]))));
+    let new = Peers::secured(Some(next.issue("new", &[Identity::Controller]).tls()));
     assert!(met(&call(&new, &address).await));
     // It trusts the new authority, whose file this is now, and is vouched for by the old one.
     assert!(!met(&call(&old(), &address).await));
@@ -87,7 +77,7 @@ async fn new_connections_go_by_the_newest_files() {
     // What is no good changes nothing.
     std::fs::write(&server.certificate, "no certificate").unwrap();
     server_tls.reload().unwrap_err();
-    let again = Peers::secured(Some(tls(&next.issue("again", &[Identity::Controller]))));
+    let again = Peers::secured(Some(next.issue("again", &[Identity::Controller]).tls()));
     assert!(met(&call(&again, &address).await));
     served.abort();
 }
@@ -99,8 +89,8 @@ async fn a_server_must_be_a_controller_or_a_broker() {
     let authority = Authority::new(dir.path(), "authority");
     for (identity, good) in [(Identity::Gateway, false), (Identity::Broker(BrokerId(3)), true)] {
         let server = authority.issue("server", &[identity]);
-        let (address, served) = serve(tls(&server)).await;
-        let peers = Peers::secured(Some(tls(&authority.issue("caller", &[Identity::Controller]))));
+        let (address, served) = serve(server.tls()).await;
+        let peers = Peers::secured(Some(authority.issue("caller", &[Identity::Controller]).tls()));
         let outcome = call(&peers, &address).await;
         // What answers has no such service, which the caller could learn only after the handshake.
         assert_eq!(

@@ -10,7 +10,7 @@ use strom_metadata::ConfigResource;
 use strom_proto::v1;
 use strom_types::{ErrorCode, TopicId};
 
-use super::admin::{Deadline, Verdict, change, led, send_valid};
+use super::admin::{Changed, Deadline, Verdict, change, led, send_valid};
 use super::call::unary;
 use super::config_layers::{Layers, dynamic};
 use super::topic_creation::new_topic_id;
@@ -79,6 +79,22 @@ fn new_topic(topic: CreatableTopic) -> Result<v1::NewTopic, Verdict> {
     })
 }
 
+/// The ids are chosen, so calling again creates nothing twice.
+pub(super) async fn call_controllers(
+    call: &Call,
+    deadline: Deadline,
+    request: v1::CreateTopicsRequest,
+) -> Result<Changed<v1::CreateTopicsReply>, Verdict> {
+    change(
+        call,
+        deadline,
+        Effect::Idempotent,
+        request,
+        |mut stub, request| async move { stub.create_topics(request).await },
+    )
+    .await
+}
+
 /// One answer per topic, in order.
 async fn create(
     call: &Call,
@@ -90,15 +106,7 @@ async fn create(
         topics: topics.clone(),
         validate_only,
     };
-    // The ids are chosen, so calling again creates nothing twice.
-    let changed = change(
-        call,
-        deadline,
-        Effect::Idempotent,
-        request,
-        |mut stub, request| async move { stub.create_topics(request).await },
-    )
-    .await?;
+    let changed = call_controllers(call, deadline, request).await?;
     let results = &changed.reply.results;
     if !validate_only {
         let created = results.iter().filter(|result| result.error.is_none());

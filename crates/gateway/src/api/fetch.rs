@@ -19,6 +19,7 @@ use strom_types::{BrokerId, ErrorCode, TopicIdPartition};
 use tokio::time::timeout;
 
 use super::call::decode;
+use super::nodes::Node;
 use super::{Call, Failure, Reply, Start};
 use crate::brokers::Broker;
 use crate::codes::{client_code, fetch_lane_code, kafka};
@@ -333,14 +334,12 @@ fn hints(call: &Call, image: &Image, news: &[(WantKey, PartitionData)]) -> Vec<N
     leaders.sort_unstable();
     leaders.dedup();
     let endpoint = |id: i32| {
-        let broker = image.broker(BrokerId(id))?;
-        let (host, port) = call.connection.listener.of_broker(broker.id);
-        let rack = broker.rack.clone().map(Into::into);
+        let node = Node::of(call, image.broker(BrokerId(id))?);
         Some(NodeEndpoint {
-            node_id: id,
-            host: host.to_owned().into(),
-            port: i32::from(port),
-            rack,
+            node_id: node.id,
+            host: node.host,
+            port: node.port,
+            rack: node.rack,
         })
     };
     leaders.into_iter().filter_map(endpoint).collect()

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strom_client::Effect;
 use strom_metadata::Image;
 use strom_proto::convert::error_code;
 use strom_proto::v1;
@@ -14,7 +13,8 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::Call;
-use super::admin::{Deadline, change, led, wait_until};
+use super::admin::{Deadline, led, wait_until};
+use super::create_topics::call_controllers;
 use crate::config::GatewayConfig;
 
 /// A client that asks for a missing topic waits for it this long at most, then comes back.
@@ -110,14 +110,7 @@ async fn create(
             .collect(),
         validate_only: false,
     };
-    let changed = change(
-        call,
-        deadline,
-        Effect::Idempotent,
-        request,
-        |mut stub, request| async move { stub.create_topics(request).await },
-    );
-    match changed.await {
+    match call_controllers(call, deadline, request).await {
         Ok(changed) => {
             let names: Vec<&str> = claims.iter().map(|claim| claim.name.as_str()).collect();
             led(call, deadline, changed.reply.metadata_offset, &names).await;

@@ -34,6 +34,10 @@ const SUFFIX: &str = ".wal";
 /// After so many bytes of entries their logs are synced, though there is room: many short syncs in the background hold up
 /// the entries that come meanwhile less than a long one.
 const RELEASE_EVERY_BYTES: u64 = 4 << 20;
+/// With a small bound the files are small, so that there are some to go round.
+const FILES_MIN: u64 = 4;
+/// No file is smaller: a note must fit.
+const FILE_BYTES_MIN: u64 = 4 * entry::ALIGNMENT;
 /// A file is made where there is room for so many.
 const SPACE_FILES: u64 = 16;
 /// Zeros are written in pieces of this size.
@@ -89,7 +93,7 @@ pub(crate) struct Release {
 impl Wal {
     /// `bytes_max` = 0 switches it off.
     pub(crate) fn new(root: &Path, storage: Arc<dyn Storage>, bytes_max: u64, file_bytes: u64) -> Self {
-        let file_bytes = file_bytes.min(bytes_max / FILES_MIN).max(ALIGNED_MIN);
+        let file_bytes = file_bytes.min(bytes_max / FILES_MIN).max(FILE_BYTES_MIN);
         Wal {
             dir: root.join(DIR),
             storage,
@@ -110,6 +114,10 @@ impl Wal {
             return Ok(None);
         }
         let mut state = self.state.lock();
+        if state.files.is_empty() && state.free.is_empty() {
+            state.wanted = true;
+            return Ok(None);
+        }
         let heads = parts
             .iter()
             .map(|part| (part.id, Part::Batches(part.place.clone())));
@@ -283,11 +291,6 @@ impl Wal {
         LogError::io("write", &self.dir, error)
     }
 }
-
-/// With a small bound the files are small, so that there are some to go round.
-const FILES_MIN: u64 = 4;
-/// No file is smaller: a note must fit.
-const ALIGNED_MIN: u64 = 4 * entry::ALIGNMENT;
 
 impl State {
     fn head(&self, parts: Vec<(TopicIdPartition, Part)>) -> Head {

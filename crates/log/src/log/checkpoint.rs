@@ -67,9 +67,8 @@ impl Log {
             self.write_snapshot(&mut state)?;
         }
         // Page-cache mode has no flush of its own: with one per checkpoint there never is much to recover.
-        if state.written.offset > state.durable.offset && !state.in_flush_queue {
-            state.in_flush_queue = true;
-            self.dir.flush_queue.push(&self.me);
+        if state.written.offset > state.durable.offset {
+            self.queue_flush(&mut state);
         }
         Ok(Some((self.entry(&state), staged)))
     }

@@ -46,14 +46,9 @@ impl Log {
         if state.generation != ticket.generation {
             // Of the files nothing is known but that they were synced once: again, for what is in them now.
             for file in &ticket.files {
-                if !state.unsynced.iter().any(|known| Arc::ptr_eq(known, file)) {
-                    state.unsynced.push(file.clone());
-                }
+                state.note_unsynced(file.clone());
             }
-            if !state.in_flush_queue {
-                state.in_flush_queue = true;
-                self.dir.flush_queue.push(&self.me);
-            }
+            self.queue_flush(&mut state);
             return None;
         }
         // The write-ahead log may have made more durable meanwhile: of the files this is what is known.
@@ -130,7 +125,15 @@ impl Log {
         Ok(())
     }
 
-    /// Puts the log into the flusher's queue unless it is there. The writer, who calls it, sees to the flush.
+    /// Puts the log into the flusher's queue unless it is there.
+    pub(super) fn queue_flush(&self, state: &mut LogState) {
+        if !state.in_flush_queue {
+            state.in_flush_queue = true;
+            self.dir.flush_queue.push(&self.me);
+        }
+    }
+
+    /// The same without a wake-up. The writer, who calls it, sees to the flush.
     pub(crate) fn request_flush(&self) {
         let mut state = self.state.lock();
         if !state.in_flush_queue {

@@ -298,10 +298,7 @@ impl Log {
             .extend(self.dir.storage.open(&metadata, false).ok());
         state.dir_dirty = true;
         self.dir.root_dirty();
-        if !state.in_flush_queue {
-            state.in_flush_queue = true;
-            self.dir.flush_queue.push(&self.me);
-        }
+        self.queue_flush(state);
         Ok(())
     }
 }

@@ -230,11 +230,8 @@ impl Log {
         let path = self.path.join(STATE_FILE);
         state.state_file_version += 1;
         let file = state.state_file();
-        replace_file(&*self.dir.storage, &path, &file.encode(), true).map_err(|error| {
-            let full = crate::error::is_disk_full(&error);
-            let error = LogError::io("write", &path, error);
-            if full { error } else { self.fail_dir(error) }
-        })?;
+        replace_file(&*self.dir.storage, &path, &file.encode(), true)
+            .map_err(|error| self.fail_dir_unless_full(LogError::io("write", &path, error)))?;
         state.epochs_dirty = false;
         state.journaled.clear();
         Ok(())

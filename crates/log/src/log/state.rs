@@ -149,6 +149,13 @@ impl LogState {
         debug_assert!(self.written.offset == self.log_end || self.tail.covers(self.written.offset));
     }
 
+    /// The next flush syncs this file.
+    pub(crate) fn note_unsynced(&mut self, file: Arc<dyn StorageFile>) {
+        if !self.unsynced.iter().any(|known| Arc::ptr_eq(known, &file)) {
+            self.unsynced.push(file);
+        }
+    }
+
     pub(crate) fn latest_snapshot_at_most(&self, offset: Offset) -> Option<Offset> {
         self.snapshots
             .iter()

@@ -105,13 +105,7 @@ impl Log {
 
     fn lower_flushed_end(&self, end: Offset) -> Result<(), LogError> {
         let lowered = self.dir.flushed_ends.lower(self.id, end);
-        lowered.map_err(|error| {
-            if error.is_disk_full() {
-                error
-            } else {
-                self.fail_dir(error)
-            }
-        })
+        lowered.map_err(|error| self.fail_dir_unless_full(error))
     }
 
     /// Where the batch that contains `offset` begins.
@@ -187,19 +181,10 @@ impl Log {
             segment.first_timestamp = None;
         }
         state.written = end;
-        if !state
-            .unsynced
-            .iter()
-            .any(|known| std::sync::Arc::ptr_eq(known, &file))
-        {
-            state.unsynced.push(file);
-        }
+        state.note_unsynced(file);
         self.sync_own_dir()?;
         self.recover_max_timestamp(state)?;
-        if !state.in_flush_queue {
-            state.in_flush_queue = true;
-            self.dir.flush_queue.push(&self.me);
-        }
+        self.queue_flush(state);
         Ok(())
     }
 
@@ -260,6 +245,15 @@ impl Log {
     pub(super) fn fail_dir(&self, error: LogError) -> LogError {
         self.dir.fail(&error);
         error
+    }
+
+    /// The same for what can be tried again once there is room.
+    pub(super) fn fail_dir_unless_full(&self, error: LogError) -> LogError {
+        if error.is_disk_full() {
+            error
+        } else {
+            self.fail_dir(error)
+        }
     }
 
     pub(super) fn out_of_range(&self, state: &LogState, offset: Offset) -> LogError {

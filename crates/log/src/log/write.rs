@@ -55,9 +55,7 @@ impl Log {
             self.write_aborted(portion.segment_base)?;
             let mut state = self.state.lock();
             state.written = portion.end;
-            if !state.unsynced.iter().any(|known| Arc::ptr_eq(known, &file)) {
-                state.unsynced.push(file);
-            }
+            state.note_unsynced(file);
             state.assert_order();
             let durable = state.config.durable;
             drop(state);

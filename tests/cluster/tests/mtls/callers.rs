@@ -2,25 +2,13 @@
 
 use strom_client::Peers;
 use strom_proto::v1::controller_client::ControllerClient;
-use strom_runtime::InternalTls;
-use strom_runtime::config::{Sources, load};
-use strom_testkit::{Cluster, Credentials, Member};
+use strom_testkit::{Cluster, Member};
 use strom_types::Identity;
-
-pub(super) fn tls(credentials: &Credentials) -> InternalTls {
-    let settings = load(&Sources {
-        flags: credentials.settings(),
-        ..Sources::default()
-    });
-    InternalTls::from_settings(&settings.unwrap(), Vec::new())
-        .unwrap()
-        .unwrap()
-}
 
 /// A caller whom the cluster's authority vouches for.
 pub(super) fn peers(cluster: &Cluster, identities: &[Identity]) -> Peers {
     let credentials = cluster.authority().issue("caller", identities);
-    Peers::secured(Some(tls(&credentials)))
+    Peers::secured(Some(credentials.tls()))
 }
 
 pub(super) type Controller = ControllerClient<strom_client::Transport>;

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::Code;
 
-use super::callers::{controller, peers, tls};
+use super::callers::{controller, peers};
 use super::{builder, refused, told};
 
 const MEMBERS: [Member; 2] = [Member::Controller(0), Member::Broker(0)];
@@ -94,7 +94,7 @@ async fn another_authority() {
     // It does trust the servers.
     stranger.authority = cluster.authority().issue("nobody", &[]).authority;
     for _ in 0..3 {
-        assert_no_answer(&cluster, &Peers::secured(Some(tls(&stranger)))).await;
+        assert_no_answer(&cluster, &Peers::secured(Some(stranger.tls()))).await;
     }
     assert_refused(&cluster, Member::Controller(0), "handshake", 3.0, 1).await;
 }
@@ -107,7 +107,7 @@ async fn an_expired_certificate() {
         .issue_with("expired", &[Identity::Gateway], |params| {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         });
-    assert_no_answer(&cluster, &Peers::secured(Some(tls(&expired)))).await;
+    assert_no_answer(&cluster, &Peers::secured(Some(expired.tls()))).await;
     assert_refused(&cluster, Member::Controller(0), "handshake", 1.0, 1).await;
 }
 

@@ -8,6 +8,7 @@ use strom_metadata::Image;
 use strom_types::{BrokerId, ErrorCode, TopicId};
 
 use crate::api::Call;
+use crate::api::nodes::Node;
 use crate::codes::kafka;
 
 /// Older versions cannot carry what the broker said of the leader; a reply with it could not be encoded.
@@ -54,14 +55,12 @@ pub(super) fn add_leader_hints(call: &Call, response: &mut ProduceResponse) {
     response.node_endpoints = leaders
         .into_iter()
         .filter_map(|id| {
-            let broker = image.broker(BrokerId(id))?;
-            let (host, port) = call.connection.listener.of_broker(BrokerId(id));
-            let rack = broker.rack.clone().map(Into::into);
+            let node = Node::of(call, image.broker(BrokerId(id))?);
             Some(NodeEndpoint {
-                node_id: id,
-                host: host.to_owned().into(),
-                port: i32::from(port),
-                rack,
+                node_id: node.id,
+                host: node.host,
+                port: node.port,
+                rack: node.rack,
             })
         })
         .collect();
