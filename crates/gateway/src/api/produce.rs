@@ -1,22 +1,22 @@
 //! Produce (key 0): record batches go to their leaders untouched, in the order they came in.
 
 mod leader_hints;
+mod partition_reply;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use leader_hints::{add_leader_hints, drop_leader_hints};
+use partition_reply::{Slot, at, failed, fill, partition_reply};
 use strom_client::ProduceCall;
 use strom_kafka_codec::Decoder;
-use strom_kafka_codec::messages::produce_response::{
-    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, TopicProduceResponse,
-};
+use strom_kafka_codec::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use strom_kafka_codec::messages::{ProduceRequest, ProduceResponse};
 use strom_metadata::Image;
 use strom_proto::convert::{error_code, topic_id_bytes};
 use strom_proto::splice::Payload;
-use strom_proto::v1::{ProduceHead, ProducePartition, ProducePartitionReply, ProduceReplyHead};
+use strom_proto::v1::{ProduceHead, ProducePartition, ProduceReplyHead};
 use strom_records::BatchHeader;
 use strom_types::{
     Admitted, BrokerId, ErrorCode, ProducerBatch, TopicId, TopicIdPartition, is_internal_topic,
@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use super::call::decode;
 use super::{Call, Failure, Reply, ReplyFuture, Start};
 use crate::brokers::Broker;
-use crate::codes::{client_code, error_text, kafka, produce_lane_code};
+use crate::codes::produce_lane_code;
 
 /// zstd came with Produce v7 (KIP-110).
 const ZSTD_SINCE_VERSION: i16 = 7;
@@ -43,13 +43,6 @@ pub(super) fn start(call: Call, body: Decoder) -> Start {
         let reply: ReplyFuture = Box::pin(async move { finish(call, acks, pending).await });
         Ok(reply)
     }))
-}
-
-/// Where one partition of the request stands in the reply.
-#[derive(Clone, Copy)]
-struct Slot {
-    topic: usize,
-    partition: usize,
 }
 
 /// One partition's records on the way to their leader.
@@ -249,21 +242,6 @@ fn leader(call: &Call, image: &Image, key: TopicIdPartition) -> Result<Broker, E
         .ok_or(ErrorCode::LeaderNotAvailable)
 }
 
-fn failed(index: i32, code: ErrorCode) -> PartitionProduceResponse {
-    PartitionProduceResponse {
-        index,
-        error_code: kafka(code),
-        base_offset: -1,
-        ..Default::default()
-    }
-}
-
-fn fill(response: &mut ProduceResponse, slot: Slot, code: ErrorCode) {
-    if let Some(reply) = at(response, slot) {
-        *reply = failed(reply.index, code);
-    }
-}
-
 /// Puts a leader's answers, or what became of them, where the request had the partitions.
 fn settle(
     call: &Call,
@@ -290,14 +268,6 @@ fn settle(
             call.connection.produce_order.settle(key, admitted, code);
         }
     }
-}
-
-fn at(response: &mut ProduceResponse, slot: Slot) -> Option<&mut PartitionProduceResponse> {
-    response
-        .responses
-        .get_mut(slot.topic)?
-        .partition_responses
-        .get_mut(slot.partition)
 }
 
 /// Waits for the brokers and puts their answers where the request had the partitions.
@@ -346,40 +316,4 @@ async fn unacknowledged(call: &Call, response: &ProduceResponse, sent: Vec<Sent>
         return Err(Failure::UnacknowledgedProduce);
     }
     Ok(Reply::None)
-}
-
-fn partition_reply(index: i32, answer: ProducePartitionReply) -> PartitionProduceResponse {
-    let code = match error_code(answer.error) {
-        // Surely not written, and to be sent again: what Kafka would say of quotas ends librdkafka's tries.
-        ErrorCode::Overloaded => ErrorCode::NotEnoughReplicas,
-        code => client_code(code),
-    };
-    let hint = answer.current_leader.unwrap_or_default();
-    PartitionProduceResponse {
-        index,
-        error_code: kafka(code),
-        base_offset: if code.is_none() { answer.base_offset } else { -1 },
-        log_append_time_ms: answer.log_append_time_ms,
-        log_start_offset: answer.log_start_offset,
-        record_errors: answer
-            .record_errors
-            .into_iter()
-            .map(|error| BatchIndexAndErrorMessage {
-                batch_index: error.batch_index,
-                batch_index_error_message: Some(error_text(error.message)),
-            })
-            .collect(),
-        error_message: (!answer.error_message.is_empty()).then(|| error_text(answer.error_message)),
-        current_leader: match code {
-            ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
-                if hint.leader_epoch > 0 || hint.leader_id > 0 =>
-            {
-                LeaderIdAndEpoch {
-                    leader_id: hint.leader_id,
-                    leader_epoch: hint.leader_epoch,
-                }
-            }
-            _ => LeaderIdAndEpoch::default(),
-        },
-    }
 }
