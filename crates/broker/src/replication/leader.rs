@@ -67,9 +67,14 @@ async fn refuse(
     sender: &SplicedSender<LeaderHead>,
     Refusal(code, message): Refusal,
 ) {
-    // Who may not be that follower has been told of where callers are checked.
-    let is_told = code == ErrorCode::ClusterAuthorizationFailed;
-    if !is_told && replication.streams.is_new_refusal(&message) {
+    let is_quiet = match code {
+        // Who may not be that follower has been told of where callers are checked.
+        ErrorCode::ClusterAuthorizationFailed => true,
+        // The follower was faster than this broker's start.
+        ErrorCode::BrokerNotAvailable => true,
+        _ => false,
+    };
+    if !is_quiet && replication.streams.is_new_refusal(&message) {
         warn!(%code, %message, "a follower stream is refused");
     }
     let head = LeaderHead {
@@ -131,7 +136,12 @@ fn admit(
             status.message().to_owned(),
         ));
     }
-    if image.cluster_id().is_empty() || hello.cluster_id != image.cluster_id() {
+    let me = replication.parts.id;
+    if image.cluster_id().is_empty() {
+        let message = format!("broker {me} has no metadata yet");
+        return Err(Refusal(ErrorCode::BrokerNotAvailable, message));
+    }
+    if hello.cluster_id != image.cluster_id() {
         let theirs: String = hello.cluster_id.chars().take(CLUSTER_ID_SHOWN).collect();
         let message = format!(
             "broker {id} is of cluster {theirs:?}, this one of {:?}",
@@ -139,7 +149,6 @@ fn admit(
         );
         return Err(Refusal(ErrorCode::InconsistentClusterId, message));
     }
-    let me = replication.parts.id;
     if hello.leader_id != me.get() {
         let message = format!("broker {id} looks for broker {}, this is {me}", hello.leader_id);
         return Err(Refusal(ErrorCode::InvalidRequest, message));

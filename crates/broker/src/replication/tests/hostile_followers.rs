@@ -81,6 +81,17 @@ async fn only_members_that_mean_this_broker_are_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_comes_before_the_leader_has_metadata_is_not_taken_for_another_clusters() {
+    let cluster = without_broker_3(Settings::default()).await;
+    let mut follower = RawFollower::open(&cluster).await;
+    cluster.node(1).forget_metadata();
+    follower.say(Message::Hello(hello())).await;
+    let (refused, message) = follower.refusal().await;
+    assert_eq!(refused, ErrorCode::BrokerNotAvailable, "{message}");
+    assert!(message.contains("no metadata yet"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn broken_messages_end_the_stream_and_nothing_else() {
     let cluster = without_broker_3(Settings::default()).await;
     let good = position(key(0), 0);

@@ -116,6 +116,11 @@ impl Node {
         routes.routes()
     }
 
+    /// As before the first metadata has come.
+    pub(super) fn forget_metadata(&self) {
+        *self.applied.lock() = Image::empty();
+    }
+
     pub(super) fn catch_up(&self, newest: &Mutex<Image>) {
         let _in_order = self.applying.lock();
         let newest = newest.lock().clone();
