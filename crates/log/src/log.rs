@@ -4,6 +4,7 @@ mod append;
 mod checkpoint;
 mod flush;
 mod open;
+mod page_cache;
 mod read;
 mod replay;
 mod scan;

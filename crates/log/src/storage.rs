@@ -6,6 +6,7 @@ mod fault;
 use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +19,10 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     fn write_at(&self, chunks: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
     /// Up to `len` bytes from `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+    /// These bytes will not be read again soon: they need not stay in memory.
+    fn uncache(&self, _bytes: Range<u64>) {}
+    /// These bytes will be read soon; does not wait for them.
+    fn prefetch(&self, _bytes: Range<u64>) {}
     fn size(&self) -> io::Result<u64>;
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// `fdatasync`. After an error the file's contents are unknown: never call it again.

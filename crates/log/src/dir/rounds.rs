@@ -291,6 +291,7 @@ impl Flusher {
         if !flushed.is_empty() {
             self.dir.listener.flushed(&flushed);
         }
+        tickets.iter().for_each(|(_, ticket)| ticket.uncache());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The flusher's part: what to sync of one log, and what is durable afterwards.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -18,6 +19,17 @@ pub(crate) struct FlushTicket {
     pub(crate) sync_dir: bool,
     target: LogPosition,
     generation: u64,
+    /// The active segment, where nobody reads it.
+    unread: Option<Arc<dyn StorageFile>>,
+}
+
+impl FlushTicket {
+    /// After the sync: pages that nobody reads make room for the next ones.
+    pub(crate) fn uncache(&self) {
+        if let Some(file) = &self.unread {
+            file.uncache(0..self.target.position);
+        }
+    }
 }
 
 impl Log {
@@ -33,6 +45,7 @@ impl Log {
             sync_dir: std::mem::take(&mut state.dir_dirty),
             target: state.written,
             generation: state.generation,
+            unread: state.unread_file(Instant::now()),
         })
     }
 
@@ -162,6 +175,17 @@ impl Log {
             segment.file = None;
         }
         true
+    }
+}
+
+impl LogState {
+    fn unread_file(&self, now: Instant) -> Option<Arc<dyn StorageFile>> {
+        let active = self
+            .segments
+            .iter()
+            .rev()
+            .find(|segment| segment.base_offset == self.written.segment_base)?;
+        active.file.clone().filter(|_| !self.file_reads.are_recent(now))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reading whole batches: from the tail in memory, else from the page cache without holding the lock.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use strom_records::{BatchHeader, HEADER_LEN};
@@ -30,6 +31,8 @@ struct Plan {
     hint: Option<OffsetEntry>,
     wanted: Wanted,
     generation: u64,
+    /// The pages are left in the page cache.
+    keep: bool,
 }
 
 /// What a plan found.
@@ -100,6 +103,7 @@ impl Log {
                 }
                 Found::Chunk(records, selection, end) => {
                     state.hint(selection.next_offset, plan.segment_base, end);
+                    state.file_reads.done(selection.next_offset);
                     return Ok(ReadChunk {
                         records,
                         base_offset: selection.base_offset,
@@ -195,6 +199,7 @@ impl Log {
             hint: entry,
             wanted,
             generation,
+            keep: state.file_reads.begin(Instant::now(), wanted.from),
         }))
     }
 
@@ -257,6 +262,7 @@ impl Log {
             }
             if !chosen.range.is_empty() {
                 let end = position + chosen.range.end as u64;
+                plan.read_up_to(end, want);
                 let records = Bytes::from(buffer).slice(chosen.range.clone());
                 return Ok(Found::Chunk(records, chosen, end));
             }
@@ -280,6 +286,16 @@ impl Log {
                 Stop::Cut { need, .. } => want = want.max(need),
             }
         }
+    }
+}
+
+impl Plan {
+    /// The reader has what lies before `end`, and will want the next `want` bytes.
+    fn read_up_to(&self, end: u64, want: usize) {
+        if !self.keep {
+            self.file.uncache(0..end);
+        }
+        self.file.prefetch(end..self.end.min(end + want as u64));
     }
 }
 

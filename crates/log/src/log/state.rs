@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use strom_types::Offset;
 
+use super::page_cache::FileReads;
 use crate::config::LogConfig;
 use crate::dir::checkpoint_file::CheckpointEntry;
 use crate::dir::epoch_journal::EpochStart;
@@ -71,6 +72,7 @@ pub(crate) struct LogState {
     pub(crate) wal_seq: u64,
     /// Counts truncations: whoever worked without the lock looks whether it still is the same.
     pub(crate) generation: u64,
+    pub(crate) file_reads: FileReads,
     pub(crate) read_hints: [LogPosition; 4],
     pub(crate) next_hint: u8,
 }
@@ -122,6 +124,7 @@ impl LogState {
             amendment: Amendment::default(),
             wal_seq: 0,
             generation: 0,
+            file_reads: FileReads::default(),
             read_hints: [LogPosition::default(); 4],
             next_hint: 0,
         }

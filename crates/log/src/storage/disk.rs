@@ -2,16 +2,20 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::FlockOperation;
+use rustix::fs::{Advice, FlockOperation};
 
 use super::{DirEntry, Storage, StorageFile, StorageLock};
 
 /// Linux's `IOV_MAX`.
 const CHUNKS_PER_WRITE_MAX: usize = 1024;
+/// No page is smaller.
+const PAGE: u64 = 4096;
 
 /// One directory tree on a local file system.
 #[derive(Debug)]
@@ -123,6 +127,21 @@ impl StorageFile for DiskFile {
         // An allocator may give more room than was asked for.
         bytes.truncate(len);
         Ok(bytes)
+    }
+
+    // Both are advice: where it is not taken, nothing but time is lost.
+    fn uncache(&self, bytes: Range<u64>) {
+        // Whole pages: what is left of the last one will be asked for next.
+        let (from, end) = (bytes.start & !(PAGE - 1), bytes.end & !(PAGE - 1));
+        if let Some(len) = NonZeroU64::new(end.saturating_sub(from)) {
+            let _ = rustix::fs::fadvise(&self.0, from, Some(len), Advice::DontNeed);
+        }
+    }
+
+    fn prefetch(&self, bytes: Range<u64>) {
+        if let Some(len) = NonZeroU64::new(bytes.end.saturating_sub(bytes.start)) {
+            let _ = rustix::fs::fadvise(&self.0, bytes.start, Some(len), Advice::WillNeed);
+        }
     }
 
     fn size(&self) -> io::Result<u64> {
