@@ -1,19 +1,18 @@
 //! The partitions that this broker has a replica of, kept in step with the metadata.
 
 mod configs;
+mod damaged;
 mod strays;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use strom_client::MetadataChange;
 use strom_config::{Durability as ConfigDurability, TopicConfig};
 use strom_log::{Log, LogDir};
 use strom_metadata::{Image, PartitionState};
-use strom_proto::convert::topic_id_bytes;
-use strom_proto::v1;
 use strom_replication::{BrokerState, Durability, Event, RecoveryState, Removal, ReplicaConfig};
 use strom_types::{BrokerEpoch, BrokerId, LeaderEpoch, TopicId, TopicIdPartition};
 use tracing::{error, warn};
@@ -22,6 +21,8 @@ use crate::config::BrokerConfig;
 use crate::partition::Partition;
 use crate::shared::{Note, Shared};
 use configs::log_config;
+
+pub(crate) use damaged::DamagedLogs;
 
 /// From so many leaderships on, their starts are synced together.
 const SYNC_TOGETHER_MIN: usize = 8;
@@ -32,7 +33,6 @@ pub(crate) struct Partitions {
     dir: Arc<LogDir>,
     shared: Arc<Shared>,
     hosted: RwLock<HashMap<TopicIdPartition, Arc<Partition>>>,
-    damaged: Mutex<BTreeSet<TopicIdPartition>>,
     strays_swept: AtomicBool,
 }
 
@@ -49,7 +49,6 @@ impl Partitions {
             dir,
             shared,
             hosted: RwLock::default(),
-            damaged: Mutex::default(),
             strays_swept: AtomicBool::new(false),
         }
     }
@@ -70,27 +69,6 @@ impl Partitions {
         let mut all: Vec<_> = self.hosted.read().values().cloned().collect();
         all.sort_by_key(|partition| partition.key());
         all
-    }
-
-    /// Replicas that are out of service although the metadata still counts on them.
-    pub(crate) fn damaged(&self) -> Vec<v1::DamagedReplica> {
-        let damaged = self.damaged.lock();
-        let report = |key: &TopicIdPartition| v1::DamagedReplica {
-            topic_id: topic_id_bytes(key.topic_id),
-            partition: key.partition,
-        };
-        damaged.iter().map(report).collect()
-    }
-
-    /// Notes replicas whose logs are damaged until the metadata shows that nobody counts on them.
-    fn note_damaged(&self, image: &Image) {
-        let mut damaged = self.damaged.lock();
-        damaged.retain(|key| {
-            let state = image.partition(*key);
-            state.is_some_and(|s| {
-                s.isr.contains(&self.config.broker_id) || s.elr.contains(&self.config.broker_id)
-            })
-        });
     }
 
     /// Brings replicas in step with one metadata change. Changes must come in order, none left out.
@@ -119,7 +97,7 @@ impl Partitions {
             self.brokers_changed(image, &delta.brokers);
         }
         self.configs_changed(image, &delta.configs);
-        self.note_damaged(image);
+        self.mend_damaged(image);
         self.sweep_strays(image);
         if !delta.removed_topics.is_empty() {
             let names = delta.removed_topics.iter().map(|topic| topic.name.to_string());
@@ -207,7 +185,6 @@ impl Partitions {
         self.hosted.write().insert(key, partition.clone());
         if let Some(error) = partition.log().quarantined() {
             partition.step(log_failed(&partition, &error));
-            self.damaged.lock().insert(key);
         }
         partition.step_metadata(event).map(|epoch| (partition, epoch))
     }

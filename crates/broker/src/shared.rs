@@ -12,6 +12,7 @@ use strom_types::{LeaderEpoch, Mono, Offset, PartitionEpoch, TopicIdPartition};
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
+use crate::partitions::DamagedLogs;
 use crate::replication::FetchDesk;
 
 /// What a partition wants done outside its lock. Notes of one partition are taken in their order.
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     notes: mpsc::UnboundedSender<Note>,
     metrics: Metrics,
     fetch_desk: FetchDesk,
+    damaged_logs: DamagedLogs,
     /// High watermarks as of the last checkpoint before this start.
     checkpointed: BTreeMap<TopicIdPartition, Offset>,
     /// Some high watermark has moved since the last checkpoint.
@@ -66,6 +68,7 @@ impl Shared {
             notes,
             metrics,
             fetch_desk: FetchDesk::default(),
+            damaged_logs: DamagedLogs::default(),
             checkpointed,
             checkpoint_due: AtomicBool::new(false),
         };
@@ -83,6 +86,10 @@ impl Shared {
     /// What followers here want their leaders told.
     pub(crate) fn fetch_desk(&self) -> &FetchDesk {
         &self.fetch_desk
+    }
+
+    pub(crate) fn damaged_logs(&self) -> &DamagedLogs {
+        &self.damaged_logs
     }
 
     /// Now, with the lease as it is now.

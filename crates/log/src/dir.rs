@@ -72,6 +72,8 @@ struct Inner {
     logs: RwLock<HashMap<TopicIdPartition, Arc<Log>>>,
     /// What the last checkpoint says; also of logs that were not opened since.
     checkpoint: Mutex<Checkpoint>,
+    /// Held while the file is replaced, so that an older state never comes after a newer one.
+    checkpoint_file: Mutex<()>,
     on_disk: Mutex<Partitions>,
     trash_names: AtomicU64,
     journal: Mutex<EpochJournal>,
@@ -132,6 +134,7 @@ impl LogDir {
             housekeeper: Housekeeper::new(shared.clone(), trash, strays),
             logs: RwLock::default(),
             checkpoint: Mutex::new(checkpoint),
+            checkpoint_file: Mutex::default(),
             on_disk: Mutex::new(on_disk),
             trash_names: AtomicU64::new(0),
             journal: Mutex::new(journal),

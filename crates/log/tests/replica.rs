@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use strom_log::*;
 use strom_records::{BatchBuilder, ControlMarker, MarkerKind};
 use strom_types::{BrokerEpoch, ErrorCode, LeaderEpoch, ProducerEpoch, ProducerId};
@@ -218,5 +220,28 @@ fn aborted_transactions_are_listed() {
         }
         let (dir, _) = on(&disk, manual());
         check(&dir.log(id(0), "t", small()).unwrap());
+    }
+}
+
+#[test]
+fn a_log_begun_anew_is_not_measured_by_what_the_checkpoint_says_of_the_old_one() {
+    let disk = FaultStorage::default();
+    let (dir, _) = on(&disk, manual());
+    let old = dir.log(id(1), "t", LogConfig::default()).unwrap();
+    for _ in 0..10 {
+        append(&old, 1, 100).unwrap();
+    }
+    settle(&dir);
+    dir.housekeep().unwrap();
+    dir.set_aside(&[id(1)], Duration::from_secs(60)).unwrap();
+    let new = dir.log(id(1), "t", LogConfig::default()).unwrap();
+    append(&new, 1, 100).unwrap();
+    settle(&dir);
+    assert_eq!(new.durable_offset(), 1);
+    for seed in 0..50 {
+        let (dir, _) = on(&disk.after_power_loss(seed), manual());
+        let log = dir.log(id(1), "t", LogConfig::default()).unwrap();
+        assert!(log.quarantined().is_none(), "{:?}", log.quarantined());
+        assert_eq!(log.log_end_offset(), 1);
     }
 }

@@ -60,11 +60,20 @@ pub(crate) fn exit_code(error: &NodeError) -> u8 {
 }
 
 pub(crate) fn run(plan: Plan) -> Result<(), NodeError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(async_workers())
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(Node::start_and_run(plan));
     // Disk reads that still run are not waited for.
     runtime.shutdown_timeout(Duration::from_millis(200));
     outcome
+}
+
+/// Half of the cores: the log's threads, checks of batches and disk reads have the others, and workers beyond that wake
+/// each other for nothing (docs/performance.md).
+fn async_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
 /// The sockets of a process, all bound before anything else is done.

@@ -74,6 +74,7 @@ pub(super) async fn load(partition: Arc<Partition>, epoch: LeaderEpoch, config: 
                     partition = partition.key().partition,
                     %epoch, %error, "cannot load a group coordinator; trying again"
                 );
+                partition.notice_damage();
                 sleep(RETRY_PAUSE * 10).await;
             }
         }

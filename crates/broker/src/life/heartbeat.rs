@@ -108,6 +108,7 @@ impl Heartbeat {
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let (mut applied, mut want_shutdown) = (self.applied.clone(), self.want_shutdown.clone());
+        let mut damaged = self.broker.shared().damaged_logs().found();
         let mut unanswered = Some(asked);
         let mut applied_due = None;
         loop {
@@ -139,6 +140,7 @@ impl Heartbeat {
                     }
                 }
                 changed = want_shutdown.changed() => changed.map_err(|e| e.to_string())?,
+                changed = damaged.changed() => changed.map_err(|e| e.to_string())?,
             }
             let now = self.broker.clock().mono();
             if now.since(*unanswered.get_or_insert(now)) > ANSWER_MAX {
@@ -158,7 +160,7 @@ impl Heartbeat {
             want_fence: false,
             want_shutdown: *self.want_shutdown.borrow(),
             offline_directories: Vec::new(),
-            damaged: self.broker.partitions().damaged(),
+            damaged: self.broker.shared().damaged_logs().report(),
         }
     }
 

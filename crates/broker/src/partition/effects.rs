@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use parking_lot::MutexGuard;
+use strom_config::Durability;
 use strom_log::AppendError;
 use strom_replication::{Alarm, Effect, Event};
 use strom_types::{ErrorCode, LeaderEpoch};
@@ -140,9 +141,11 @@ impl Partition {
                 position,
                 restart,
             } => {
+                let durable = inner.config.durability == Durability::Durable;
+                let flush_follows = durable && position.durable_offset < position.fetch_offset;
                 self.shared
                     .fetch_desk()
-                    .position(self.key, leader, position, restart);
+                    .position(self.key, leader, position, restart, flush_follows);
             }
             Effect::RetryFetch { error } => self.shared.fetch_desk().retry(self.key, error),
             Effect::StopFetching => self.shared.fetch_desk().stop(self.key),
@@ -172,6 +175,9 @@ impl Partition {
             }),
             Effect::Quarantine { alarm } => {
                 self.raise(alarm, "replica is out of service; its bytes are kept");
+                if self.log.quarantined().is_some() {
+                    self.shared.damaged_logs().note(self.key);
+                }
                 inner.acks.fail(ErrorCode::KafkaStorageError);
                 inner.fetches.wake_all();
                 None

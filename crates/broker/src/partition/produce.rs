@@ -142,10 +142,15 @@ impl Partition {
             now: terms.now,
             log_append_time: terms.log_append_time,
         };
-        let info = self.log.append_as_leader(records, by).map_err(|error| {
-            tracing::debug!(topic = %self.topic, partition = self.key.partition, %error, "append refused");
-            error.code()
-        })?;
+        let info = match self.log.append_as_leader(records, by) {
+            Ok(info) => info,
+            Err(error) => {
+                tracing::debug!(topic = %self.topic, partition = self.key.partition, %error, "append refused");
+                drop(inner);
+                self.notice_damage();
+                return Err(error.code());
+            }
+        };
         let wait = AckWait {
             acks: terms.acks,
             leader_epoch,

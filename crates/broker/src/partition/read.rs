@@ -75,7 +75,7 @@ impl Partition {
         let tail = self
             .log
             .read_tail(terms.offset, terms.max_bytes, end, terms.min_one);
-        let next_offset = if let Some(tail) = tail.map_err(|e| read_code(&e))? {
+        let next_offset = if let Some(tail) = tail.map_err(|e| self.read_failed(&e))? {
             part.len = tail.size_bytes;
             part.pieces = tail.pieces.into();
             tail.next_offset
@@ -85,7 +85,7 @@ impl Partition {
             let read = self
                 .log
                 .read(terms.offset, terms.max_bytes, end, terms.min_one)
-                .map_err(|e| read_code(&e))?;
+                .map_err(|e| self.read_failed(&e))?;
             part.len = read.records.len();
             part.pieces.push(read.records);
             read.next_offset
@@ -112,14 +112,23 @@ impl Partition {
         Ok(unstable.map_or(high_watermark, |offset| offset.min(high_watermark)))
     }
 
+    pub(super) fn read_failed(&self, error: &ReadError) -> ErrorCode {
+        self.notice_damage();
+        error.code()
+    }
+
+    /// Takes the replica out of service if a read has found that its log is damaged.
+    pub(crate) fn notice_damage(&self) {
+        if let Some(error) = self.log.quarantined() {
+            let event = self.log_failed("read", &error);
+            self.step(event);
+        }
+    }
+
     fn check_position(&self, epoch: LeaderEpoch, offset: Offset) -> Prefix {
         self.inner
             .lock()
             .replica
             .check_consumer_position(&View(&self.log), epoch, offset)
     }
-}
-
-fn read_code(error: &ReadError) -> ErrorCode {
-    error.code()
 }

@@ -120,7 +120,10 @@ impl Partition {
                 traceparent: inner.acks.traceparent_in(from..chunk.next_offset),
             },
             Ok(_) => Pushable::OnDisk,
-            Err(error) => self.unreadable(&error, marks),
+            Err(error) => {
+                drop(inner);
+                self.unreadable(&error, marks)
+            }
         }
     }
 
@@ -144,7 +147,10 @@ impl Partition {
                 // Of followers that lag behind, no request's trace tells.
                 traceparent: None,
             },
-            Err(error) => self.unreadable(&error, marks),
+            Err(error) => {
+                drop(inner);
+                self.unreadable(&error, marks)
+            }
         }
     }
 
@@ -159,7 +165,7 @@ impl Partition {
             warn!(topic = %self.topic, partition = self.key.partition, %error, "cannot read for a follower");
         }
         Pushable::Refused {
-            error: error.code(),
+            error: self.read_failed(error),
             log_start: marks.log_start,
         }
     }

@@ -36,7 +36,7 @@ impl Partitions {
         strays.retain(is_stray);
         let delay = self.topic_config(image, TopicId::ZERO).file_delete_delay_ms;
         let delay = Duration::from_millis(u64::try_from(delay).unwrap_or(0));
-        if let Err(error) = self.dir.set_aside_strays(&strays, delay) {
+        if let Err(error) = self.dir.set_aside(&strays, delay) {
             error!(%error, logs = strays.len(), "logs that belong to no replica here are kept");
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use strom_replication::FetchPosition;
-use strom_types::{BrokerId, ErrorCode, TopicIdPartition};
+use strom_types::{BrokerId, ErrorCode, Offset, TopicIdPartition};
 use tokio::sync::Notify;
 
 /// Written by partitions under their locks, emptied by the fetchers.
@@ -18,7 +18,13 @@ pub(crate) struct FetchDesk {
 #[derive(Default)]
 struct State {
     leaders: BTreeMap<BrokerId, Leader>,
-    following: HashMap<TopicIdPartition, BrokerId>,
+    following: HashMap<TopicIdPartition, Followed>,
+}
+
+struct Followed {
+    leader: BrokerId,
+    /// As of the last position.
+    durable_offset: Offset,
 }
 
 #[derive(Default)]
@@ -44,15 +50,27 @@ pub(super) struct Gathered {
 }
 
 impl FetchDesk {
+    /// What a flush will move again soon can wait for it (`flush_follows`), as long as nothing was flushed: the leader then
+    /// hears of both at once.
     pub(crate) fn position(
         &self,
         key: TopicIdPartition,
         leader: BrokerId,
         position: FetchPosition,
         restart: bool,
+        flush_follows: bool,
     ) {
         let mut state = self.state.lock();
-        if state.following.insert(key, leader) != Some(leader) {
+        let durable_offset = position.durable_offset;
+        let followed = Followed {
+            leader,
+            durable_offset,
+        };
+        let before = state.following.insert(key, followed);
+        let flushed = before
+            .as_ref()
+            .is_none_or(|before| before.durable_offset != durable_offset);
+        if before.is_none_or(|before| before.leader != leader) {
             // Whoever was followed before has been told to stop.
             if !state.leaders.contains_key(&leader) {
                 self.leader_added.notify_one();
@@ -65,13 +83,15 @@ impl FetchDesk {
         let restart_due = matches!(slot.told.get(&key), Some(Told::Position { restart: true, .. }));
         let restart = restart || restart_due;
         slot.told.insert(key, Told::Position { position, restart });
-        slot.wake.notify_one();
+        if restart || flushed || !flush_follows {
+            slot.wake.notify_one();
+        }
     }
 
     /// The leader's answer was of no use: ask again after a while.
     pub(crate) fn retry(&self, key: TopicIdPartition, error: ErrorCode) {
         let mut state = self.state.lock();
-        let Some(leader) = state.following.get(&key).copied() else {
+        let Some(leader) = state.following.get(&key).map(|followed| followed.leader) else {
             return;
         };
         if let Some(slot) = state.leaders.get_mut(&leader) {
@@ -82,7 +102,7 @@ impl FetchDesk {
 
     pub(crate) fn stop(&self, key: TopicIdPartition) {
         let mut state = self.state.lock();
-        let Some(leader) = state.following.remove(&key) else {
+        let Some(Followed { leader, .. }) = state.following.remove(&key) else {
             return;
         };
         if let Some(slot) = state.leaders.get_mut(&leader) {
@@ -164,9 +184,9 @@ mod tests {
     #[test]
     fn positions_coalesce_and_a_restart_is_not_lost() {
         let desk = FetchDesk::default();
-        desk.position(key(0), LEADER, at(5), true);
-        desk.position(key(0), LEADER, at(6), false);
-        desk.position(key(1), LEADER, at(1), false);
+        desk.position(key(0), LEADER, at(5), true, false);
+        desk.position(key(0), LEADER, at(6), false, false);
+        desk.position(key(1), LEADER, at(1), false, false);
         let gathered = desk.gathered(LEADER);
         let told = |restart, offset| Told::Position {
             position: at(offset),
@@ -180,9 +200,9 @@ mod tests {
     #[test]
     fn a_partition_moves_to_another_leader() {
         let desk = FetchDesk::default();
-        desk.position(key(0), LEADER, at(5), true);
+        desk.position(key(0), LEADER, at(5), true, false);
         desk.stop(key(0));
-        desk.position(key(0), BrokerId(2), at(5), true);
+        desk.position(key(0), BrokerId(2), at(5), true, false);
         desk.retry(key(0), ErrorCode::NotLeaderOrFollower);
         assert!(!desk.follows_any(LEADER));
         let old = desk.gathered(LEADER);
@@ -194,8 +214,8 @@ mod tests {
     #[tokio::test]
     async fn leaders_are_announced_once_each() {
         let desk = FetchDesk::default();
-        desk.position(key(0), LEADER, at(5), true);
-        desk.position(key(1), BrokerId(2), at(5), true);
+        desk.position(key(0), LEADER, at(5), true, false);
+        desk.position(key(1), BrokerId(2), at(5), true, false);
         let all = desk.leaders_beyond(&HashSet::new()).await;
         assert_eq!(all.len(), 2);
         let new = desk.leaders_beyond(&HashSet::from([LEADER])).await;

@@ -32,6 +32,8 @@ const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(10);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 const POSITIONS_PER_MESSAGE: usize = 5_000;
+/// A leader hears of records that were taken in together with their flush, but not later than this.
+const TELL_WITHIN: Duration = Duration::from_millis(5);
 const LAG_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a stream to a leader ended.
@@ -106,7 +108,7 @@ impl Fetcher {
         let followed = parts.shared.fetch_desk().begin_anew(self.leader);
         session.restart(followed).await?;
         loop {
-            let next_retry = session.next_retry();
+            let due = session.next_retry().min(session.tell_due.unwrap_or_else(far_off));
             tokio::select! {
                 biased;
                 message = session.messages.next() => {
@@ -117,6 +119,9 @@ impl Fetcher {
                     if !std::mem::replace(answered, true) {
                         info!(leader = %self.leader, "following a leader");
                     }
+                    // What cannot wait so long has woken this task.
+                    session.tell_due.get_or_insert_with(|| Instant::now() + TELL_WITHIN);
+                    continue;
                 }
                 () = self.wake.notified() => {
                     if !parts.shared.fetch_desk().follows_any(self.leader) {
@@ -124,8 +129,9 @@ impl Fetcher {
                         return Ok(());
                     }
                 }
-                () = sleep_until(next_retry) => {}
+                () = sleep_until(due) => {}
             }
+            session.tell_due = None;
             session.tell().await?;
         }
     }
@@ -172,8 +178,13 @@ impl Fetcher {
             pauses: HashMap::new(),
             lags: HashMap::new(),
             lag_due: Instant::now(),
+            tell_due: None,
         })
     }
+}
+
+fn far_off() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
 }
 
 async fn send(sender: &SplicedSender<FollowerHead>, message: Message) -> Result<(), StreamError> {
@@ -200,6 +211,8 @@ struct Session<'a> {
     /// Records behind the leader's high watermark; only those that lag.
     lags: HashMap<TopicIdPartition, i64>,
     lag_due: Instant,
+    /// What came since the leader was told last is acknowledged by then.
+    tell_due: Option<Instant>,
 }
 
 impl Session<'_> {
@@ -305,7 +318,8 @@ impl Session<'_> {
     }
 
     fn next_retry(&self) -> Instant {
-        let idle = Instant::now() + Duration::from_secs(3600);
-        self.retries.first_key_value().map_or(idle, |(due, _)| *due)
+        self.retries
+            .first_key_value()
+            .map_or_else(far_off, |(due, _)| *due)
     }
 }

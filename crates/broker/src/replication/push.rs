@@ -148,7 +148,9 @@ impl Push {
     pub(crate) fn mark_news(self: &Arc<Self>) {
         if !self.has_news.swap(true, Ordering::AcqRel) {
             self.queue.state.lock().news.push_back(self.clone());
-            self.queue.wake.notify_one();
+            if self.queue.is_idle.swap(false, Ordering::AcqRel) {
+                self.queue.wake.notify_one();
+            }
         }
     }
 
@@ -178,6 +180,8 @@ impl Push {
 pub(crate) struct StreamQueue {
     state: Mutex<Waiting>,
     consumed_bytes: AtomicU64,
+    /// The stream's sender waits without looking for news by itself.
+    is_idle: AtomicBool,
     pub(super) wake: Notify,
 }
 
@@ -222,6 +226,12 @@ impl StreamQueue {
 
     pub(super) fn has_news(&self) -> bool {
         !self.state.lock().news.is_empty()
+    }
+
+    /// From now on news wake the sender; whether there is none yet.
+    pub(super) fn go_idle(&self) -> bool {
+        self.is_idle.store(true, Ordering::Release);
+        !self.has_news()
     }
 
     pub(super) fn consumed(&self, bytes: u64) {

@@ -88,7 +88,8 @@ impl Pusher {
     async fn wait(&mut self) {
         let news_due = self.last_message + NEWS_EVERY;
         let open = self.window_is_open(&Draft::default());
-        let news = open && self.queue.has_news();
+        // Right after a message news are looked for in time; they need not wake anybody.
+        let news = open && (Instant::now() < news_due || !self.queue.go_idle());
         tokio::select! {
             () = self.queue.wake.notified() => {}
             () = self.sender.closed() => {}

@@ -15,6 +15,7 @@ pub(crate) async fn apply_metadata(
 ) {
     let (metadata, applied) = (broker.metadata(), broker.applied());
     let mut seen = metadata.changes();
+    let mut damaged = broker.shared().damaged_logs().found();
     loop {
         let change = tokio::select! {
             () = stop.cancelled() => return,
@@ -27,16 +28,21 @@ pub(crate) async fn apply_metadata(
                 Ok(()) => None,
                 Err(_) => return,
             },
+            found = damaged.changed() => {
+                let image = metadata.image();
+                // Otherwise a change is on its way, with which this is looked at too.
+                if found.is_ok() && changes.is_empty() && image.index <= *applied.borrow() {
+                    let partitions = broker.partitions().clone();
+                    on_blocking_thread(move || partitions.mend_damaged(&image)).await;
+                }
+                continue;
+            }
         };
         match change {
             Some(change) => {
                 let index = change.image.index;
                 let partitions = broker.partitions().clone();
-                let done = tokio::task::spawn_blocking(move || partitions.apply(&change)).await;
-                if let Err(error) = done {
-                    error!(%error, "a metadata change could not be applied");
-                    std::panic::resume_unwind(error.into_panic());
-                }
+                on_blocking_thread(move || partitions.apply(&change)).await;
                 applied.send_if_modified(|at| std::mem::replace(at, index.max(*at)) < index);
             }
             None if changes.is_empty() => {
@@ -47,5 +53,12 @@ pub(crate) async fn apply_metadata(
             }
             None => {}
         }
+    }
+}
+
+async fn on_blocking_thread(change: impl FnOnce() + Send + 'static) {
+    if let Err(error) = tokio::task::spawn_blocking(change).await {
+        error!(%error, "a metadata change could not be applied");
+        std::panic::resume_unwind(error.into_panic());
     }
 }

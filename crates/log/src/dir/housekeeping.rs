@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::Inner;
-use super::checkpoint_file::CHECKPOINT_FILE;
+use super::checkpoint_file::{CHECKPOINT_FILE, Checkpoint};
 use super::shared::DirShared;
 use crate::error::LogError;
 use crate::storage::replace_file;
@@ -166,21 +166,39 @@ impl Inner {
             }
             shared.sync_all()?;
         }
-        let bytes = {
-            let mut checkpoint = self.checkpoint.lock();
+        self.write_checkpoint(shared, |checkpoint| {
             let on_disk = self.on_disk.lock();
             checkpoint
                 .logs
                 .extend(entries.into_iter().filter(|(id, _)| on_disk.contains_key(id)));
             checkpoint.seq = seq;
+        })?;
+        shared.checkpoint_is_durable(seq);
+        self.checkpoint_stale.store(false, Ordering::Relaxed);
+        Ok(seq)
+    }
+
+    /// After the logs' directories were renamed: the file does not know them any more, nor the disk under their names.
+    pub(super) fn strike_from_checkpoint(&self, shared: &DirShared) -> Result<(), LogError> {
+        shared.settle_renames()?;
+        self.write_checkpoint(shared, |_| {})
+    }
+
+    /// Replaces the file with what there is in memory after `change`.
+    fn write_checkpoint(
+        &self,
+        shared: &DirShared,
+        change: impl FnOnce(&mut Checkpoint),
+    ) -> Result<(), LogError> {
+        let _turn = self.checkpoint_file.lock();
+        let bytes = {
+            let mut checkpoint = self.checkpoint.lock();
+            change(&mut checkpoint);
             checkpoint.encode()
         };
         let path = shared.path.join(CHECKPOINT_FILE);
         replace_file(&*shared.storage, &path, &bytes, true)
-            .map_err(|error| LogError::io("write", &path, error))?;
-        shared.checkpoint_is_durable(seq);
-        self.checkpoint_stale.store(false, Ordering::Relaxed);
-        Ok(seq)
+            .map_err(|error| LogError::io("write", &path, error))
     }
 
     /// After the threads have stopped: nothing waits any more unless the disk is full or dead.

@@ -23,10 +23,10 @@ impl LogDir {
         Ok(())
     }
 
-    /// Renames logs that belong to no replica of this broker, as Kafka does, and deletes them after `delay`; so too those
-    /// that an earlier life had set aside. Refused while controllers that have forgotten something may be what makes them
-    /// strays: see [`registered`](Self::registered).
-    pub fn set_aside_strays(&self, strays: &[TopicIdPartition], delay: Duration) -> Result<(), LogError> {
+    /// Renames logs that are of no use here any more, as Kafka does with strays, and deletes them after `delay`; so too
+    /// those that an earlier life had set aside. One made anew under such an id begins empty, also after a crash. Refused
+    /// while controllers that have forgotten something may be what makes them strays: see [`registered`](Self::registered).
+    pub fn set_aside(&self, ids: &[TopicIdPartition], delay: Duration) -> Result<(), LogError> {
         if self.meta.lock().keep_strays {
             return Err(LogError::Malformed {
                 path: self.shared.path.clone(),
@@ -35,19 +35,24 @@ impl LogDir {
                     .to_owned(),
             });
         }
-        for id in strays {
+        let mut moved = false;
+        for id in ids {
             let topic = contents::read_topic(&*self.shared.storage, &self.shared.path, *id);
             let unique = format!("{id}.{}{STRAY_SUFFIX}", Uuid::new_v4().simple());
             let aside = self.shared.path.join(unique);
             if self.move_out(*id, &aside)? {
                 tracing::warn!(
                     partition = %id, topic = topic.as_deref().unwrap_or("unknown"), path = %aside.display(),
-                    delay_ms = delay.as_millis(), "a log of no replica here is set aside, to be deleted"
+                    delay_ms = delay.as_millis(), "a log is set aside, to be deleted"
                 );
                 self.inner.housekeeper.stray(aside);
+                moved = true;
             }
         }
         self.inner.housekeeper.delete_strays_after(delay);
+        if moved {
+            self.inner.strike_from_checkpoint(&self.shared)?;
+        }
         Ok(())
     }
 

@@ -21,6 +21,7 @@ macro_rules! in_both_wirings {
 mod brokers;
 mod connections;
 mod crash;
+mod damage;
 mod disk;
 mod failover;
 mod fetching;
