@@ -105,6 +105,17 @@ pub(crate) fn leave_damaged(
     Ok(())
 }
 
+/// Gives away what the broker leads, where another replica in sync has room on its disk.
+pub(crate) fn yield_leaderships(draft: &mut Draft, id: BrokerId) -> Result<(), ImageError> {
+    let base = draft.image.clone();
+    for (key, state) in base.partitions() {
+        if state.leader == Some(id) {
+            draft.change(key, &PartitionChange::default())?;
+        }
+    }
+    Ok(())
+}
+
 /// Elects leaders for partitions that have none, where it can: of one broker's replicas when it came into service,
 /// or of the partitions that `concerns` picks.
 pub(crate) fn elect_leaderless(

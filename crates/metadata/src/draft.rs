@@ -70,7 +70,12 @@ impl Draft {
             return Ok(false);
         };
         let live = |id: BrokerId| replica_is_live(&self.image, &old, id);
-        let Some(changed) = change_partition(&old, change, live) else {
+        let has_room = |id: BrokerId| live(id) && self.image.broker(id).is_some_and(|b| !b.disk_full);
+        // Who has a full disk leads if nobody else in sync can: reads go on.
+        let isr = change.isr.as_ref().unwrap_or(&old.isr);
+        let pick_by_room = isr.iter().any(|id| !change.unclean.contains(id) && has_room(*id));
+        let may_lead = |id: BrokerId| if pick_by_room { has_room(id) } else { live(id) };
+        let Some(changed) = change_partition(&old, change, may_lead) else {
             return Ok(false);
         };
         if changed.unclean {

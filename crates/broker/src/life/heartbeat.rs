@@ -161,6 +161,7 @@ impl Heartbeat {
             want_shutdown: *self.want_shutdown.borrow(),
             offline_directories: Vec::new(),
             damaged: self.broker.shared().damaged_logs().report(),
+            disk_full: self.broker.dir().is_full(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Changes of state within one life of a broker: fencing, unfencing, controlled shutdown, lost directories.
+//! Changes of state within one life of a broker: fencing, unfencing, controlled shutdown, lost directories, full disks.
 
 use strom_proto::v1;
 use strom_proto::v1::metadata_record::Record;
@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Context, Refused, Reply, broken, check_broker_epoch};
 use crate::broker_changes::{
     Departure, elect_leaderless, leave_damaged, leave_isrs, leave_isrs_of_offline_directories,
+    yield_leaderships,
 };
 use crate::draft::Draft;
 use crate::image::{BrokerImage, ImageError};
@@ -20,6 +21,8 @@ pub struct BrokerChange {
     pub epoch: BrokerEpoch,
     pub fenced: bool,
     pub in_controlled_shutdown: bool,
+    /// `None` = as it is.
+    pub disk_full: Option<bool>,
     pub offline_directories: Vec<Uuid>,
 }
 
@@ -31,6 +34,7 @@ impl BrokerChange {
             epoch,
             fenced: true,
             in_controlled_shutdown: false,
+            disk_full: None,
             offline_directories: Vec::new(),
         }
     }
@@ -40,6 +44,7 @@ impl BrokerChange {
         let mut after = broker.clone();
         after.fenced = self.fenced;
         after.in_controlled_shutdown |= self.in_controlled_shutdown;
+        after.disk_full = self.disk_full.unwrap_or(after.disk_full);
         for directory in &mut after.directories {
             directory.online &= !self.offline_directories.contains(&directory.id);
         }
@@ -75,6 +80,9 @@ fn write(
         leave_isrs(draft, &configs, id, Departure::DiskKept)?;
     } else if before.directories != after.directories {
         leave_isrs_of_offline_directories(draft, &configs, id)?;
+    }
+    if !before.disk_full && after.disk_full {
+        yield_leaderships(draft, id)?;
     }
     if !before.is_active() && after.is_active() {
         elect_leaderless(draft, &configs, |_, state| state.replicas.contains(&id))?;

@@ -80,6 +80,7 @@ fn new_record(image: &Image, request: &v1::RegisterBrokerRequest) -> v1::BrokerR
         directories: request.directories.clone(),
         fenced: true,
         in_controlled_shutdown: false,
+        disk_full: false,
         previous_clean_epoch: request.previous_clean_epoch,
         cordoned,
         broker_epoch: None,

@@ -124,6 +124,7 @@ fn wanted_change(broker: &BrokerImage, request: &v1::BrokerHeartbeatRequest) -> 
         epoch: broker.epoch,
         fenced: request.want_fence || stays_fenced,
         in_controlled_shutdown: request.want_shutdown && !broker.fenced,
+        disk_full: Some(request.disk_full),
         offline_directories,
     };
     change.fenced |= change.applied_to(broker).is_dirless();

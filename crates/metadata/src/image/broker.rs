@@ -30,6 +30,8 @@ pub struct BrokerImage {
     pub in_controlled_shutdown: bool,
     /// Takes no replicas of new partitions.
     pub cordoned: bool,
+    /// Refuses appends for want of space: leads only what nobody else can.
+    pub disk_full: bool,
     /// The epoch under which its directories were last closed in order; `NONE` after a crash.
     pub previous_clean_epoch: BrokerEpoch,
 }
@@ -60,6 +62,7 @@ impl BrokerImage {
             fenced: record.fenced,
             in_controlled_shutdown: record.in_controlled_shutdown,
             cordoned: record.cordoned,
+            disk_full: record.disk_full,
             previous_clean_epoch: BrokerEpoch(record.previous_clean_epoch),
         })
     }
@@ -69,6 +72,7 @@ impl BrokerImage {
             fenced: record.fenced,
             in_controlled_shutdown: record.in_controlled_shutdown,
             cordoned: record.cordoned,
+            disk_full: record.disk_full,
             directories: directories(&record.directories)?,
             ..self.clone()
         })
@@ -85,6 +89,7 @@ impl BrokerImage {
             in_controlled_shutdown: self.in_controlled_shutdown,
             previous_clean_epoch: self.previous_clean_epoch.get(),
             cordoned: self.cordoned,
+            disk_full: self.disk_full,
             broker_epoch: Some(self.epoch.get()),
         }
     }
@@ -97,6 +102,7 @@ impl BrokerImage {
             fenced: self.fenced,
             in_controlled_shutdown: self.in_controlled_shutdown,
             cordoned: self.cordoned,
+            disk_full: self.disk_full,
             directories: directory_records(&self.directories),
         }
     }

@@ -152,6 +152,7 @@ impl BrokerNode {
             want_shutdown: life.stopping,
             offline_directories: Vec::new(),
             damaged: Vec::new(),
+            disk_full: false,
         };
         self.control(env, target, Control::Heartbeat(request));
     }

@@ -55,6 +55,47 @@ async fn with_the_reserve_touched_appends_are_refused_and_the_rest_goes_on(wirin
     assert_eq!(read_all(&mut raw, "kept", 0, 2).await.len(), 4);
 }
 
+#[tokio::test]
+async fn a_leader_whose_disk_is_full_hands_over_to_one_with_room() {
+    let cluster = Cluster::builder()
+        .wiring(Wiring::Grpc)
+        .brokers(3)
+        .setting("default.replication.factor", "3")
+        .setting("min.insync.replicas", "2")
+        .allow_log(FULL)
+        .start()
+        .await;
+    let bootstrap = cluster.bootstrap();
+    let mut raw = Raw::connect(&bootstrap).await;
+    create_topic(&mut raw, "t", 1, &[]).await;
+    produce_values(&mut raw, "t", 0, &["first"]).await;
+    let leader_of = async || {
+        let mut raw = Raw::connect(&bootstrap).await;
+        describe_topic(&mut raw, "t", false).await.partitions[0].leader_id
+    };
+    let full = leader_of().await;
+    let (of, huge) = (full.to_string(), i64::MAX.to_string());
+    let reserve = "strom.disk.reserve.bytes";
+    assert_eq!(
+        alter_config(&mut raw, (BROKER_RESOURCE, &of), reserve, &huge).await,
+        NONE
+    );
+    until("another broker leads", || async {
+        let leader = leader_of().await;
+        (leader >= 0 && leader != full).then_some(())
+    })
+    .await;
+    until("records are taken again", || async {
+        let mut raw = Raw::connect(&bootstrap).await;
+        let code = produce(&mut raw, "t", 0, batch(&["second"])).await.error_code;
+        (code == NONE).then_some(())
+    })
+    .await;
+    let mut raw = Raw::connect(&bootstrap).await;
+    let read = read_all(&mut raw, "t", 0, 0).await;
+    assert_eq!(read[0], (0, "first".to_owned()));
+}
+
 async fn the_reserve_can_be_altered_while_the_broker_runs(wiring: Wiring) {
     let cluster = Cluster::builder().wiring(wiring).allow_log(FULL).start().await;
     let mut raw = Raw::connect(&cluster.bootstrap()).await;

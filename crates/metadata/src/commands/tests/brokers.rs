@@ -37,6 +37,7 @@ fn change(world: &mut World, id: i32, fenced: bool, shutdown: bool, offline: &[u
         epoch: world.epoch(id),
         fenced,
         in_controlled_shutdown: shutdown,
+        disk_full: None,
         offline_directories: offline.iter().map(|id| Uuid::from_u128(*id)).collect(),
     };
     world.run(Command::ChangeBroker(change)).expect("changes");
@@ -263,6 +264,36 @@ fn a_damaged_replica_is_not_led_from() {
     world.run(drop).expect("drops");
     assert_eq!(world.state(t, 0), (2, vec![2], vec![]));
     assert_eq!(world.partition(t, 0).last_known_elr, ids(&[1]));
+}
+
+#[test]
+fn a_full_disk_gives_leaderships_away_while_another_has_room() {
+    let mut world = World::with_active(&[1, 2, 3]);
+    let t = world.create("t", &[&[1, 2, 3], &[2, 1, 3]], &[]);
+    let sole = world.create("sole", &[&[1]], &[]);
+    let fill = |world: &mut World, id: i32, full: bool| {
+        let change = BrokerChange {
+            disk_full: Some(full),
+            fenced: false,
+            ..BrokerChange::fence(BrokerId(id), world.epoch(id))
+        };
+        world.run(Command::ChangeBroker(change)).expect("changes");
+    };
+    let leaders = |world: &World| {
+        [(t, 0), (t, 1), (sole, 0)].map(|(t, n)| world.partition(t, n).leader.map_or(-1, BrokerId::get))
+    };
+    fill(&mut world, 1, true);
+    assert_eq!(leaders(&world), [2, 2, 1], "a sole replica still serves reads");
+    assert_eq!(world.partition(t, 0).isr, ids(&[1, 2, 3]), "nobody leaves for it");
+    world.run(Command::RebalanceLeaders).expect("rebalances");
+    assert_eq!(leaders(&world), [2, 2, 1], "not back while the disk is full");
+    fill(&mut world, 2, true);
+    assert_eq!(leaders(&world), [3, 3, 1]);
+    fill(&mut world, 3, true);
+    assert_eq!(leaders(&world), [3, 3, 1], "nobody has room: all stays as it is");
+    fill(&mut world, 1, false);
+    world.run(Command::RebalanceLeaders).expect("rebalances");
+    assert_eq!(leaders(&world), [1, 1, 1], "away from full ones, to who has room");
 }
 
 #[test]

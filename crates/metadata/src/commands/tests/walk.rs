@@ -62,6 +62,7 @@ fn change_broker(random: &mut Random, world: &World) -> Option<Command> {
         epoch: broker.epoch,
         fenced: random.chance(40),
         in_controlled_shutdown: random.chance(10),
+        disk_full: random.chance(50).then(|| random.chance(30)),
         offline_directories: Vec::new(),
     }))
 }
