@@ -2,7 +2,7 @@
 
 use strom_types::{LeaderEpoch, Offset};
 
-use crate::log_view::{EpochEnd, EpochStart, LogView};
+use crate::log_view::{EpochEnd, EpochStart, LogUnreadable, LogView};
 
 /// `end_offset_for(e)` over an epoch cache in rising order:
 ///
@@ -47,30 +47,34 @@ pub enum Prefix {
 }
 
 /// Check 6 of a fetch. [`LeaderEpoch::NONE`] means that the fetcher holds (or tells) nothing.
-pub fn check_prefix(log: &dyn LogView, last_fetched_epoch: LeaderEpoch, fetch_offset: Offset) -> Prefix {
+pub fn check_prefix(
+    log: &dyn LogView,
+    last_fetched_epoch: LeaderEpoch,
+    fetch_offset: Offset,
+) -> Result<Prefix, LogUnreadable> {
     if last_fetched_epoch == LeaderEpoch::NONE {
-        return if fetch_offset <= log.log_end() {
+        return Ok(if fetch_offset <= log.log_end() {
             Prefix::Shared
         } else {
             Prefix::Unknown
-        };
+        });
     }
-    match log.end_offset_for_epoch(last_fetched_epoch) {
+    Ok(match log.end_offset_for_epoch(last_fetched_epoch)? {
         None => Prefix::Unknown,
         Some(end) if end.epoch < last_fetched_epoch || end.end_offset < fetch_offset => Prefix::Diverges(end),
         Some(_) => Prefix::Shared,
-    }
+    })
 }
 
 /// Rule F2: where a follower cuts its log on the leader's `diverging` answer, at most the log end, at least the log
 /// start. The cut also drops each epoch entry that starts at or above it, so every round lowers the last epoch or
 /// the log end and the loop ends.
-pub fn truncation_point(log: &dyn LogView, diverging: EpochEnd) -> Offset {
+pub fn truncation_point(log: &dyn LogView, diverging: EpochEnd) -> Result<Offset, LogUnreadable> {
     let local = log
-        .end_offset_for_epoch(diverging.epoch)
+        .end_offset_for_epoch(diverging.epoch)?
         .map_or(Offset::MAX, |end| end.end_offset);
     let to = local.min(diverging.end_offset).min(log.log_end());
     let to = to.max(log.log_start());
     debug_assert!(to <= log.log_end(), "truncation never lengthens a log");
-    to
+    Ok(to)
 }

@@ -5,6 +5,7 @@ use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Offset};
 use crate::divergence::truncation_point;
 use crate::effect::{Alarm, Effect};
 use crate::event::{FetchPosition, FetchReply, FetchedRecords, ReplyBody};
+use crate::log_view::LogUnreadable;
 use crate::metadata::RecoveryState;
 use crate::replica::{Context, Core, LogMutation};
 
@@ -105,9 +106,12 @@ impl Follower {
                 let to = if core.rules.floor_on_both_sides {
                     truncation_point(cx.log, end)
                 } else {
-                    end.end_offset.min(core.log.end).max(core.log.start)
+                    Ok(end.end_offset.min(core.log.end).max(core.log.start))
                 };
-                truncate(core, to, effects)
+                match to {
+                    Ok(to) => truncate(core, to, effects),
+                    Err(LogUnreadable) => Some(Alarm::LogFailed),
+                }
             }
             ReplyBody::Error(ErrorCode::OffsetOutOfRange) => on_out_of_range(core, reply.log_start, effects),
             ReplyBody::Error(error) => {

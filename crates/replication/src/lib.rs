@@ -28,7 +28,7 @@ pub use event::{
     AlterPartitionResult, Event, FetchPosition, FetchReply, FetchedRecords, FollowerFetch, Removal, ReplyBody,
 };
 pub use lease::{Lease, Moment};
-pub use log_view::{EpochEnd, EpochStart, LogPosition, LogView};
+pub use log_view::{EpochEnd, EpochStart, LogPosition, LogUnreadable, LogView};
 pub use metadata::{BrokerState, Durability, IsrMember, PartitionState, RecoveryState, ReplicaConfig};
 pub use query::{AckWait, Acks, AcksState, FetchBounds};
 pub use replica::Replica;

@@ -16,11 +16,15 @@ pub struct EpochEnd {
     pub end_offset: Offset,
 }
 
+/// The log is damaged: what it held is not known any more, which is not the same as that it held nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogUnreadable;
+
 /// The partition's log as it stands at the moment of a step: `log_start ≤ durable_end ≤ log_end` (the durable end of
 /// a log whose start has overtaken it counts as the log start).
 ///
 /// The shell passes it while it holds the partition's lock, so that no append or truncation happens meanwhile;
-/// only `durable_end` may grow behind the core's back.
+/// only `durable_end` may grow behind the core's back, and a read may find the log damaged.
 pub trait LogView {
     fn log_start(&self) -> Offset;
     /// LEO: the offset the next record gets.
@@ -30,7 +34,7 @@ pub trait LogView {
     /// The last entry of the epoch cache, [`LeaderEpoch::NONE`] when it is empty.
     fn latest_epoch(&self) -> LeaderEpoch;
     /// Exactly [`crate::end_offset_for`] over the epoch cache and the log end.
-    fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd>;
+    fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, LogUnreadable>;
 }
 
 /// The log's facts as the core saw them in its last step; what `&self` queries answer from.

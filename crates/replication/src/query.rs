@@ -5,7 +5,7 @@ use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Mono, Offset, PartitionEpoch
 use crate::divergence::{Prefix, check_prefix};
 use crate::event::FetchPosition;
 use crate::lease::Moment;
-use crate::log_view::{EpochEnd, LogPosition, LogView};
+use crate::log_view::{EpochEnd, LogPosition, LogUnreadable, LogView};
 use crate::replica::Replica;
 use crate::role::{Role, RoleKind, StopReason};
 
@@ -170,7 +170,7 @@ impl Replica {
         log: &dyn LogView,
         last_fetched_epoch: LeaderEpoch,
         fetch_offset: Offset,
-    ) -> Prefix {
+    ) -> Result<Prefix, LogUnreadable> {
         check_prefix(log, last_fetched_epoch, fetch_offset)
     }
 
@@ -183,7 +183,8 @@ impl Replica {
         epoch: LeaderEpoch,
     ) -> Result<Option<EpochEnd>, ErrorCode> {
         self.admit_fetch(at, current_leader_epoch)?;
-        Ok(log.end_offset_for_epoch(epoch))
+        log.end_offset_for_epoch(epoch)
+            .map_err(|LogUnreadable| ErrorCode::KafkaStorageError)
     }
 
     /// Up to where DeleteRecords and retention may move the log start.

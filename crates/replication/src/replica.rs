@@ -145,7 +145,11 @@ impl Replica {
             Role::Leader(leader) => match event {
                 Event::LogAdvanced => leader.maybe_advance_high_watermark(core, cx, effects),
                 Event::RecoveryDone { epoch } => leader.on_recovery_done(core, cx, *epoch, effects),
-                Event::FollowerFetch(fetch) => leader.on_follower_fetch(core, cx, fetch, effects),
+                Event::FollowerFetch(fetch) => {
+                    if let Some(alarm) = leader.on_follower_fetch(core, cx, fetch, effects) {
+                        self.quarantine(alarm, effects);
+                    }
+                }
                 Event::AlterPartitionResult(result) => leader.on_alter_result(core, cx, result, effects),
                 Event::Tick => leader.on_tick(core, cx, effects),
                 _ => {}

@@ -3,7 +3,7 @@
 use strom_types::{LeaderEpoch, Offset};
 
 use crate::divergence::end_offset_for;
-use crate::log_view::{EpochEnd, EpochStart, LogView};
+use crate::log_view::{EpochEnd, EpochStart, LogUnreadable, LogView};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ToyRecord {
@@ -17,6 +17,7 @@ pub(crate) struct ToyLog {
     pub(crate) records: Vec<ToyRecord>,
     pub(crate) durable: Offset,
     pub(crate) epochs: Vec<EpochStart>,
+    pub(crate) unreadable: bool,
 }
 
 fn index(log: &ToyLog, offset: Offset) -> usize {
@@ -116,7 +117,10 @@ impl LogView for ToyLog {
         self.epochs.last().map_or(LeaderEpoch::NONE, |entry| entry.epoch)
     }
 
-    fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
-        end_offset_for(&self.epochs, self.end(), epoch)
+    fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, LogUnreadable> {
+        if self.unreadable {
+            return Err(LogUnreadable);
+        }
+        Ok(end_offset_for(&self.epochs, self.end(), epoch))
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use strom_groups::Record;
-use strom_replication::{EpochEnd, EpochStart, LogView, end_offset_for};
+use strom_replication::{EpochEnd, EpochStart, LogUnreadable, LogView, end_offset_for};
 use strom_types::{BrokerEpoch, LeaderEpoch, Offset, TopicIdPartition};
 use uuid::Uuid;
 
@@ -220,8 +220,8 @@ impl LogView for ModelLog {
         self.epochs.last().map_or(LeaderEpoch::NONE, |entry| entry.epoch)
     }
 
-    fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
-        end_offset_for(&self.epochs, self.end(), epoch)
+    fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, LogUnreadable> {
+        Ok(end_offset_for(&self.epochs, self.end(), epoch))
     }
 }
 

@@ -1,11 +1,10 @@
 //! The partition's log as the replica state machine may ask about it.
 
 use strom_log::Log;
-use strom_replication::{EpochEnd, LogView};
+use strom_replication::{EpochEnd, LogUnreadable, LogView};
 use strom_types::{LeaderEpoch, Offset};
 
-/// A [`Log`] behind the core's trait. A log that cannot be opened any more answers as an empty one; its next change
-/// fails and takes the replica out of service.
+/// A [`Log`] behind the core's trait.
 pub(super) struct View<'a>(pub(super) &'a Log);
 
 impl LogView for View<'_> {
@@ -25,8 +24,8 @@ impl LogView for View<'_> {
         self.0.latest_epoch()
     }
 
-    fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
-        let (epoch, end_offset) = self.0.end_offset_for_epoch(epoch).ok().flatten()?;
-        Some(EpochEnd { epoch, end_offset })
+    fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, LogUnreadable> {
+        let end = self.0.end_offset_for_epoch(epoch).map_err(|_| LogUnreadable)?;
+        Ok(end.map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }))
     }
 }

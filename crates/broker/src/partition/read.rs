@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 use strom_log::ReadError;
-use strom_replication::{EpochEnd, FetchBounds, Prefix};
+use strom_replication::{EpochEnd, FetchBounds, LogUnreadable, Prefix};
 use strom_types::{ErrorCode, LeaderEpoch, Offset};
 
 use super::Partition;
@@ -52,7 +52,7 @@ impl Partition {
             ..ReadPart::default()
         };
         if let Some(epoch) = terms.last_fetched_epoch {
-            match self.check_position(epoch, terms.offset) {
+            match self.check_position(epoch, terms.offset)? {
                 Prefix::Shared => {}
                 Prefix::Diverges(end) => {
                     part.diverging = Some(end);
@@ -125,10 +125,15 @@ impl Partition {
         }
     }
 
-    fn check_position(&self, epoch: LeaderEpoch, offset: Offset) -> Prefix {
-        self.inner
-            .lock()
+    fn check_position(&self, epoch: LeaderEpoch, offset: Offset) -> Result<Prefix, ErrorCode> {
+        let inner = self.inner.lock();
+        let checked = inner
             .replica
-            .check_consumer_position(&View(&self.log), epoch, offset)
+            .check_consumer_position(&View(&self.log), epoch, offset);
+        drop(inner);
+        checked.map_err(|LogUnreadable| {
+            self.notice_damage();
+            ErrorCode::KafkaStorageError
+        })
     }
 }

@@ -4,63 +4,86 @@ use strom_types::{BrokerEpoch, ErrorCode, LeaderEpoch};
 
 use super::Leader;
 use crate::divergence::{Prefix, check_prefix};
-use crate::effect::{Effect, FetchAnswer};
+use crate::effect::{Alarm, Effect, FetchAnswer};
 use crate::event::{FetchPosition, FollowerFetch};
+use crate::log_view::LogUnreadable;
 use crate::replica::{Context, Core};
+
+/// Why a follower's fetch is not served.
+#[derive(Clone, Copy)]
+enum Unserved {
+    Answer(FetchAnswer),
+    /// Nothing can be told of a log that is not known: a follower would take it for another history than its own.
+    LogUnreadable,
+}
+
+impl From<LogUnreadable> for Unserved {
+    fn from(_: LogUnreadable) -> Self {
+        Unserved::LogUnreadable
+    }
+}
 
 /// [+] All the follower holds lies below the log start, in an epoch of which nothing is left here: its records may be
 /// of another history than those that were deleted. It must drop them, or could show them, as leader too.
-fn is_unverifiable(core: &Core, cx: &Context<'_>, position: &FetchPosition) -> bool {
-    position.log_start < position.fetch_offset
+fn is_unverifiable(core: &Core, cx: &Context<'_>, position: &FetchPosition) -> Result<bool, LogUnreadable> {
+    let all_below = position.log_start < position.fetch_offset
         && position.fetch_offset == core.log.start
-        && position.last_fetched_epoch < core.log.latest_epoch
-        && cx
-            .log
-            .end_offset_for_epoch(position.last_fetched_epoch)
-            .is_some_and(|end| end.end_offset <= core.log.start)
+        && position.last_fetched_epoch < core.log.latest_epoch;
+    if !all_below {
+        return Ok(false);
+    }
+    let end = cx.log.end_offset_for_epoch(position.last_fetched_epoch)?;
+    Ok(end.is_some_and(|end| end.end_offset <= core.log.start))
+}
+
+fn refuse(core: &Core, fetch: &FollowerFetch, error: ErrorCode) -> FetchAnswer {
+    FetchAnswer::Refuse {
+        fetch_offset: fetch.position.fetch_offset,
+        error,
+        log_start: core.log.start,
+    }
 }
 
 impl Leader {
+    /// Answers a follower; an alarm means that this replica must stop.
     pub(crate) fn on_follower_fetch(
         &mut self,
         core: &mut Core,
         cx: &Context<'_>,
         fetch: &FollowerFetch,
         effects: &mut Vec<Effect>,
-    ) {
-        let answer = match self.check(core, cx, fetch) {
+    ) -> Option<Alarm> {
+        let checked = self.check(core, cx, fetch);
+        let answer = match checked {
             Ok(()) => FetchAnswer::Serve {
                 from: fetch.position.fetch_offset,
                 high_watermark: core.high_watermark,
                 log_start: core.log.start,
             },
-            Err(refusal) => {
-                effects.push(Effect::AnswerFetch {
-                    follower: fetch.follower,
-                    answer: refusal,
-                });
-                return;
-            }
+            Err(Unserved::Answer(answer)) => answer,
+            Err(Unserved::LogUnreadable) => refuse(core, fetch, ErrorCode::KafkaStorageError),
         };
         effects.push(Effect::AnswerFetch {
             follower: fetch.follower,
             answer,
         });
+        match checked {
+            Ok(()) => {}
+            Err(Unserved::Answer(_)) => return None,
+            Err(Unserved::LogUnreadable) => return Some(Alarm::LogFailed),
+        }
         let (now, log_end) = (cx.at.now, core.log.end);
         if let Some(follower) = self.followers.iter_mut().find(|known| known.id == fetch.follower) {
             follower.update(core, fetch, now, log_end);
         }
         self.maybe_propose(core, cx, effects);
         self.maybe_advance_high_watermark(core, cx, effects);
+        None
     }
 
-    fn check(&self, core: &Core, cx: &Context<'_>, fetch: &FollowerFetch) -> Result<(), FetchAnswer> {
+    fn check(&self, core: &Core, cx: &Context<'_>, fetch: &FollowerFetch) -> Result<(), Unserved> {
         let position = &fetch.position;
-        let refuse = |error| FetchAnswer::Refuse {
-            fetch_offset: position.fetch_offset,
-            error,
-            log_start: core.log.start,
-        };
+        let refuse = |error| Unserved::Answer(refuse(core, fetch, error));
         // 1
         if fetch.topic_id != core.config.partition.topic_id {
             return Err(refuse(ErrorCode::InconsistentTopicId));
@@ -87,17 +110,17 @@ impl Leader {
         }
         // 6
         if core.rules.check_divergence {
-            if core.rules.refuse_unverifiable && is_unverifiable(core, cx, position) {
+            if core.rules.refuse_unverifiable && is_unverifiable(core, cx, position)? {
                 return Err(refuse(ErrorCode::OffsetOutOfRange));
             }
-            return match check_prefix(cx.log, position.last_fetched_epoch, position.fetch_offset) {
+            return match check_prefix(cx.log, position.last_fetched_epoch, position.fetch_offset)? {
                 Prefix::Shared => Ok(()),
                 Prefix::Unknown => Err(refuse(ErrorCode::OffsetOutOfRange)),
-                Prefix::Diverges(end) => Err(FetchAnswer::Diverging {
+                Prefix::Diverges(end) => Err(Unserved::Answer(FetchAnswer::Diverging {
                     fetch_offset: position.fetch_offset,
                     last_fetched_epoch: position.last_fetched_epoch,
                     end,
-                }),
+                })),
             };
         }
         Ok(())

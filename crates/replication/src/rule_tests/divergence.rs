@@ -38,12 +38,12 @@ fn end_offset_for_takes_the_floor() {
 fn rounds(leader: &ToyLog, follower: &mut ToyLog) -> Vec<Offset> {
     let mut cuts = Vec::new();
     loop {
-        match check_prefix(leader, follower.latest_epoch(), follower.end()) {
+        match check_prefix(leader, follower.latest_epoch(), follower.end()).unwrap() {
             Prefix::Shared => return cuts,
             Prefix::Unknown => panic!("the leader knows every epoch below its own"),
             Prefix::Diverges(diverging) => {
                 let before = (follower.latest_epoch(), follower.end());
-                let to = truncation_point(follower, diverging);
+                let to = truncation_point(follower, diverging).unwrap();
                 follower.truncate(to);
                 let after = (follower.latest_epoch(), follower.end());
                 assert!(
@@ -96,9 +96,9 @@ fn each_shape_of_divergence_ends_at_the_highest_common_point() {
 #[test]
 fn a_fetcher_with_nothing_may_start_anywhere_in_the_log() {
     let log = ToyLog::of(&[(1, 5)]);
-    assert_eq!(check_prefix(&log, LeaderEpoch::NONE, 5), Prefix::Shared);
-    assert_eq!(check_prefix(&log, LeaderEpoch::NONE, 6), Prefix::Unknown);
-    assert_eq!(check_prefix(&log, LeaderEpoch(2), 3), Prefix::Unknown);
+    assert_eq!(check_prefix(&log, LeaderEpoch::NONE, 5), Ok(Prefix::Shared));
+    assert_eq!(check_prefix(&log, LeaderEpoch::NONE, 6), Ok(Prefix::Unknown));
+    assert_eq!(check_prefix(&log, LeaderEpoch(2), 3), Ok(Prefix::Unknown));
 }
 
 /// Logs as the protocol makes them: each epoch has one leader, whose log is a prefix of an earlier one plus its own.

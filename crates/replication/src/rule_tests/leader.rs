@@ -69,6 +69,21 @@ fn check_6_a_diverging_follower_gets_the_divergence_alone_kafka_13141() {
     );
 }
 
+/// Found by a cluster test: a leader that a read had found damaged answered as one that knows no epoch, and its sound
+/// followers took themselves out of service.
+#[test]
+fn a_leader_whose_log_is_damaged_tells_followers_nothing_of_it_and_stops() {
+    let mut bench = leading(ToyLog::of(&[(3, 10)]));
+    bench.log.unreadable = true;
+    let error = ErrorCode::KafkaStorageError;
+    let effects = bench.fetch(B2, 5, 3, 10, 10);
+    assert_eq!(refusal(&effects), Some(error));
+    let stopped = Effect::Quarantine {
+        alarm: Alarm::LogFailed,
+    };
+    assert_eq!(effects[1..], [Effect::FailWaiters { error }, stopped]);
+}
+
 /// Found by the model: records 26-28 of a lost leadership survived in a follower because the leader, whose own 26-28
 /// were deleted, had no epoch left to compare them with.
 #[test]

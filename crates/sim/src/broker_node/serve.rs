@@ -1,6 +1,6 @@
 //! What a broker answers gateways: produce, fetch, offsets, producer ids, and the way to the group coordinators.
 
-use strom_replication::{AckWait, Acks, Event, Prefix};
+use strom_replication::{AckWait, Acks, Event, LogUnreadable, Prefix};
 use strom_types::{BrokerEpoch, ErrorCode, LeaderEpoch, Offset, TopicIdPartition, leaves_gap};
 
 use super::BrokerNode;
@@ -166,7 +166,8 @@ impl BrokerNode {
         let log = self.disk.logs.get(&key).ok_or(ErrorCode::KafkaStorageError)?;
         let bounds = partition.replica.admit_fetch(at, epoch)?;
         if last_epoch != LeaderEpoch::NONE {
-            match partition.replica.check_consumer_position(log, last_epoch, offset) {
+            let checked = partition.replica.check_consumer_position(log, last_epoch, offset);
+            match checked.map_err(|LogUnreadable| ErrorCode::KafkaStorageError)? {
                 Prefix::Shared => {}
                 Prefix::Diverges(end) => return Ok(Answer::Diverging(end)),
                 Prefix::Unknown => return Err(ErrorCode::OffsetOutOfRange),
