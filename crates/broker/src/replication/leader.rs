@@ -70,7 +70,7 @@ async fn refuse(
     let is_quiet = match code {
         // Who may not be that follower has been told of where callers are checked.
         ErrorCode::ClusterAuthorizationFailed => true,
-        // The follower was faster than this broker's start.
+        // The follower was faster than this broker's start, or than its metadata.
         ErrorCode::BrokerNotAvailable => true,
         _ => false,
     };
@@ -162,7 +162,11 @@ fn admit(
             ErrorCode::BrokerIdNotRegistered,
             format!("broker {id} is not registered"),
         )),
-        Some(known) if known != epoch => Err(Refusal(
+        Some(known) if known < epoch => Err(Refusal(
+            ErrorCode::BrokerNotAvailable,
+            format!("broker {me} has not heard of epoch {epoch} of broker {id} yet"),
+        )),
+        Some(known) if known > epoch => Err(Refusal(
             ErrorCode::StaleBrokerEpoch,
             format!("broker {id} says epoch {epoch}, it is registered with {known}"),
         )),

@@ -67,8 +67,16 @@ async fn only_members_that_mean_this_broker_are_served() {
                 broker_epoch: 2,
                 ..hello()
             },
+            ErrorCode::BrokerNotAvailable,
+            "has not heard of epoch 2 of broker 3 yet",
+        ),
+        (
+            FollowerHello {
+                broker_epoch: 0,
+                ..hello()
+            },
             ErrorCode::StaleBrokerEpoch,
-            "says epoch 2, it is registered with 1",
+            "says epoch 0, it is registered with 1",
         ),
     ];
     for (hello, code, text) in wrong {
