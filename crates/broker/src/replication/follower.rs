@@ -111,6 +111,14 @@ impl Fetcher {
             let due = session.next_retry().min(session.tell_due.unwrap_or_else(far_off));
             tokio::select! {
                 biased;
+                // Before the messages, which may come without a pause: the leader waits to be told.
+                () = self.wake.notified() => {
+                    if !parts.shared.fetch_desk().follows_any(self.leader) {
+                        parts.shared.metrics().replica_lag(self.leader, 0);
+                        return Ok(());
+                    }
+                }
+                () = sleep_until(due) => {}
                 message = session.messages.next() => {
                     let message = message
                         .ok_or_else(|| StreamError::Broken("the leader ended it".into()))?
@@ -123,13 +131,6 @@ impl Fetcher {
                     session.tell_due.get_or_insert_with(|| Instant::now() + TELL_WITHIN);
                     continue;
                 }
-                () = self.wake.notified() => {
-                    if !parts.shared.fetch_desk().follows_any(self.leader) {
-                        parts.shared.metrics().replica_lag(self.leader, 0);
-                        return Ok(());
-                    }
-                }
-                () = sleep_until(due) => {}
             }
             session.tell_due = None;
             session.tell().await?;
