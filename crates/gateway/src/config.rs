@@ -71,7 +71,6 @@ impl GatewayConfig {
 
     pub(crate) fn connection_limits(&self) -> ConnectionLimits {
         ConnectionLimits {
-            first_frame_bytes_max: (64 * 1024).min(self.frame_bytes_max),
             frame_bytes_max: self.frame_bytes_max,
             in_flight_max: 64,
             in_flight_bytes_max: 128 * MIB,

@@ -83,6 +83,13 @@ impl Gateway {
         self.apis.get(found)
     }
 
+    /// Whether a frame that begins so may be a request.
+    pub(crate) fn serves(&self, key: i16, version: i16) -> bool {
+        let found = self.apis.binary_search_by_key(&key, |api| api.key.as_i16());
+        let api = found.ok().and_then(|found| self.apis.get(found));
+        api.is_some_and(|api| api.versions.contains(version))
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }

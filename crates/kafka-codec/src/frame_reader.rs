@@ -44,16 +44,6 @@ impl FrameReader {
         }
     }
 
-    /// Changes the limit, e.g. after authentication. Holds for the next frame whose size is looked at.
-    pub fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
-    }
-
-    /// The largest frame allowed.
-    pub fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// The buffer to append received bytes to; it has free space.
     pub fn buffer_mut(&mut self) -> &mut BytesMut {
         let held = self.buffer.len();
@@ -102,6 +92,13 @@ impl FrameReader {
         self.step = len.max(self.step / 2).clamp(STEP_MIN, STEP_MAX);
         self.buffer.advance(4);
         Ok(Some(self.buffer.split_to(len).freeze()))
+    }
+
+    /// Size, API key and API version of the frame that comes next, once it has begun with so much.
+    pub fn begun(&self) -> Option<(usize, i16, i16)> {
+        let len = self.announced()?.ok()?;
+        let [_, _, _, _, key @ .., v0, v1] = *self.buffer.first_chunk::<8>()?;
+        Some((len, i16::from_be_bytes(key), i16::from_be_bytes([v0, v1])))
     }
 
     /// Bytes held of a frame that has not arrived in full (once [`next_frame`](Self::next_frame) gave none).

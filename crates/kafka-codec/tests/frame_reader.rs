@@ -136,13 +136,14 @@ fn a_large_frame_is_not_copied_time_and_again() {
 }
 
 #[test]
-fn the_limit_rises_after_authentication() {
-    let mut reader = FrameReader::new(64 * 1024);
-    let frame = framed(&vec![1; 65 * 1024]);
-    feed(&mut reader, &frame);
-    assert!(reader.next_frame().is_err());
-    reader.set_limit(LIMIT);
-    assert_eq!(reader.next_frame().unwrap().map(|f| f.len()), Some(65 * 1024));
+fn what_a_frame_begins_with_is_known_before_the_rest() {
+    let mut reader = FrameReader::new(LIMIT);
+    let frame = framed(&[&[0, 3, 0, 12], vec![1; 65 * 1024].as_slice()].concat());
+    feed(&mut reader, &frame[..7]);
+    assert_eq!(reader.begun(), None);
+    feed(&mut reader, &frame[7..8]);
+    assert_eq!(reader.begun(), Some((4 + 65 * 1024, 3, 12)));
+    assert_eq!(reader.next_frame(), Ok(None));
 }
 
 #[test]

@@ -28,8 +28,6 @@ use crate::produce_order::ProduceOrder;
 /// What one connection may hold.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionLimits {
-    /// Frame limit until the first request has been understood.
-    pub first_frame_bytes_max: usize,
     /// `socket.request.max.bytes`.
     pub frame_bytes_max: usize,
     pub in_flight_max: usize,
@@ -42,6 +40,8 @@ pub(crate) struct ConnectionLimits {
     pub send_timeout: Duration,
 }
 
+/// Until a request has been understood, what is larger must begin as one: who sends no Kafka requests is not listened to.
+const STRANGER_FRAME_BYTES_MAX: usize = 64 * 1024;
 const PARTIAL_FRAME_BYTES_PER_SECOND: u64 = 1024;
 /// How often a half-received frame is looked at.
 const PARTIAL_FRAME_CHECK: Duration = Duration::from_secs(1);
@@ -97,6 +97,8 @@ pub(crate) struct Connection {
     info: Arc<ConnectionInfo>,
     socket: TcpStream,
     frames: FrameReader,
+    /// No request has been understood yet.
+    is_stranger: bool,
     in_flight: InFlight,
     in_flight_bytes: usize,
     /// A request that must end before the next starts is running.
@@ -110,12 +112,13 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(gateway: Arc<Gateway>, info: ConnectionInfo, socket: TcpStream) -> Self {
-        let frames = FrameReader::new(gateway.limits().first_frame_bytes_max);
+        let frames = FrameReader::new(gateway.limits().frame_bytes_max);
         Connection {
             gateway,
             info: Arc::new(info),
             socket,
             frames,
+            is_stranger: true,
             in_flight: FuturesOrdered::new(),
             in_flight_bytes: 0,
             serial_running: false,
@@ -161,6 +164,9 @@ impl Connection {
 
     /// Starts every request that has arrived whole and may start now.
     async fn start_requests(&mut self) -> Result<(), Closed> {
+        if self.is_stranger {
+            self.check_first_frame()?;
+        }
         while self.may_start() {
             let Some(frame) = self.frames.next_frame()? else {
                 break;
@@ -177,7 +183,7 @@ impl Connection {
                 messaging.system = "kafka",
                 bytes,
             );
-            self.frames.set_limit(self.gateway.limits().frame_bytes_max);
+            self.is_stranger = false;
             let (key, serial) = (request.key, request.order == Order::Serial);
             self.serial_running |= serial;
             self.in_flight_bytes += bytes;
@@ -202,6 +208,17 @@ impl Connection {
             self.expect_rest_of_frame();
         }
         Ok(())
+    }
+
+    /// A client need not ask for the API versions first: older ones begin a connection with a large Produce.
+    fn check_first_frame(&self) -> Result<(), Closed> {
+        let limit = STRANGER_FRAME_BYTES_MAX;
+        match self.frames.begun() {
+            Some((len, key, version)) if len > limit && !self.gateway.serves(key, version) => {
+                Err(FrameError::TooLarge { len, limit }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn expect_rest_of_frame(&mut self) {

@@ -18,7 +18,19 @@ in_both_wirings!(
     sequences_are_checked_also_after_a_crash,
     replies_keep_the_order_of_pipelined_requests,
     batches_are_appended_in_order_however_long_their_check_takes,
+    a_large_batch_may_be_the_first_thing_on_a_connection,
 );
+
+/// Clients from before KIP-35, and those that are told the broker's version, do not ask for API versions.
+async fn a_large_batch_may_be_the_first_thing_on_a_connection(wiring: Wiring) {
+    let cluster = Cluster::builder().wiring(wiring).start().await;
+    let bootstrap = cluster.bootstrap();
+    create_topic(&mut Raw::connect(&bootstrap).await, "large", 1, &[]).await;
+    let value = "v".repeat(900_000);
+    produce_values(&mut Raw::connect(&bootstrap).await, "large", 0, &[&value]).await;
+    let read = read_all(&mut Raw::connect(&bootstrap).await, "large", 0, 0).await;
+    assert_eq!(read, [(0, value)]);
+}
 
 async fn records_of_every_codec_are_read_back(wiring: Wiring) {
     let cluster = Cluster::builder().wiring(wiring).start().await;
