@@ -44,6 +44,7 @@ doc: setup ## Build the API documentation without warnings
 
 bench: setup ## Run Strom against the bare skeleton of its data path, in one run
 	@scripts/bench
+	@scripts/bench 5 1024 3
 
 compat: setup ## Run client programs of other families (Python, kcat, Java) against both forms
 	@tests/compat/run

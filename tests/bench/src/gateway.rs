@@ -1,45 +1,44 @@
-//! The skeleton's gateway: length-framed batches in, spliced messages out, acks back.
+//! The skeleton's gateway: length-framed batches in, spliced messages out to the partition's broker, acks back.
 
 use bytes::{Buf, BytesMut};
 use strom_client::Peers;
-use strom_proto::splice::{self, Spliced};
+use strom_proto::splice::{self, Spliced, SplicedSender};
 use strom_proto::v1::{ProduceHead, ProducePartition, ProduceReplyHead};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tonic::metadata::MetadataMap;
 
 use crate::Error;
+use crate::broker::PRODUCE;
 
 const QUEUE_BYTES: u32 = 32 * 1024 * 1024;
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Partition (4 bytes) and length (4 bytes) in front of each batch.
 pub(crate) const FRAME_HEADER: usize = 8;
 
-pub(crate) async fn run(broker: String) -> Result<(), Error> {
+/// Partition `n` is led by broker `n` modulo their number.
+pub(crate) async fn run(brokers: Vec<String>) -> Result<(), Error> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     loop {
         let (client, _) = listener.accept().await?;
         client.set_nodelay(true)?;
-        tokio::spawn(serve(client, broker.clone()));
+        tokio::spawn(serve(client, brokers.clone()));
     }
 }
 
-async fn serve(client: TcpStream, broker: String) -> Result<(), Error> {
-    let transport = Peers::new().data(&broker)?;
-    let (sender, body) = splice::channel::<ProduceHead>(QUEUE_BYTES);
-    let path = "/strom.v1.BrokerData/Produce";
-    let mut replies =
-        splice::open::<_, _, ProduceReplyHead>(transport, path, MetadataMap::new(), body, MESSAGE_BYTES_MAX)
-            .await?;
+async fn serve(client: TcpStream, brokers: Vec<String>) -> Result<(), Error> {
+    let (acked, mut acks) = mpsc::unbounded_channel();
+    let mut senders = Vec::new();
+    for broker in &brokers {
+        senders.push(open(broker, acked.clone()).await?);
+    }
     let (mut from_client, mut to_client) = client.into_split();
     let acks = tokio::spawn(async move {
-        while let Some(Ok(reply)) = replies.next().await {
-            if to_client
-                .write_all(&reply.head.correlation.to_be_bytes())
-                .await
-                .is_err()
-            {
+        while let Some(correlation) = acks.recv().await {
+            let correlation: u64 = correlation;
+            if to_client.write_all(&correlation.to_be_bytes()).await.is_err() {
                 return;
             }
         }
@@ -66,9 +65,32 @@ async fn serve(client: TcpStream, broker: String) -> Result<(), Error> {
                 partitions: vec![part],
                 ..Default::default()
             };
-            sender.send(Spliced::new(head, batch)).await?;
+            let leader = usize::try_from(partition)? % senders.len();
+            if let Some(sender) = senders.get(leader) {
+                sender.send(Spliced::new(head, batch)).await?;
+            }
         }
     }
     acks.abort();
     Ok(())
+}
+
+async fn open(broker: &str, acked: mpsc::UnboundedSender<u64>) -> Result<SplicedSender<ProduceHead>, Error> {
+    let transport = Peers::new().data(broker)?;
+    let (sender, body) = splice::channel(QUEUE_BYTES);
+    let mut replies = splice::open::<_, _, ProduceReplyHead>(
+        transport,
+        PRODUCE,
+        MetadataMap::new(),
+        body,
+        MESSAGE_BYTES_MAX,
+    )
+    .await?;
+    tokio::spawn(async move {
+        while let Some(Ok(reply)) = replies.next().await {
+            // The client may have gone.
+            let _ = acked.send(reply.head.correlation);
+        }
+    });
+    Ok(sender)
 }

@@ -2,10 +2,12 @@
 //!
 //! The skeleton is what the path costs without Kafka's protocol or any bookkeeping: a producer sends length-framed
 //! batches to a gateway process, which splices them to a broker process, which checks their CRC, writes them to one
-//! file per partition (with `--sync`: group commit by fdatasync before the ack) and acknowledges. What Strom reaches of
-//! its MB/s in the same run cannot be flattered by a slow rival.
+//! file per partition (with `--sync`: group commit by fdatasync before the ack) and acknowledges. With `--brokers 3` each
+//! leads a third of the partitions and the two others follow. What Strom reaches of its MB/s in the same run cannot be
+//! flattered by a slow rival.
 
 mod broker;
+mod follower;
 mod gateway;
 mod process;
 mod producer;
@@ -35,6 +37,9 @@ enum Command {
         /// fdatasync (group commit) before the ack
         #[arg(long)]
         sync: bool,
+        /// All of them have all partitions
+        #[arg(long, default_value_t = 1)]
+        brokers: usize,
         /// Where its files go
         #[arg(long)]
         dir: PathBuf,
@@ -55,6 +60,10 @@ enum Command {
     #[command(hide = true)]
     Broker {
         #[arg(long)]
+        listen: String,
+        #[arg(long)]
+        follower: Vec<String>,
+        #[arg(long)]
         dir: PathBuf,
         #[arg(long)]
         sync: bool,
@@ -62,7 +71,7 @@ enum Command {
     #[command(hide = true)]
     Gateway {
         #[arg(long)]
-        broker: String,
+        broker: Vec<String>,
     },
 }
 
@@ -85,7 +94,12 @@ struct Load {
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     match Arguments::parse().command {
-        Command::Skeleton { load, sync, dir } => process::skeleton(load, sync, &dir).await,
+        Command::Skeleton {
+            load,
+            sync,
+            brokers,
+            dir,
+        } => process::skeleton(load, sync, brokers, &dir).await,
         Command::Produce {
             load,
             bootstrap,
@@ -97,7 +111,12 @@ async fn main() -> Result<(), Error> {
             process::report("produce", load, took, process::cpu_of(pids.as_deref())? - before);
             Ok(())
         }
-        Command::Broker { dir, sync } => broker::run(dir, sync).await,
+        Command::Broker {
+            listen,
+            follower,
+            dir,
+            sync,
+        } => broker::run(&listen, &follower, dir, sync).await,
         Command::Gateway { broker } => gateway::run(broker).await,
     }
 }

@@ -9,21 +9,28 @@ use tokio::process::{Child, Command};
 
 use crate::{Error, Load, producer};
 
-/// Runs broker, gateway and producer, and reports.
-pub(crate) async fn skeleton(load: Load, sync: bool, dir: &Path) -> Result<(), Error> {
+/// Runs brokers, gateway and producer, and reports.
+pub(crate) async fn skeleton(load: Load, sync: bool, brokers: usize, dir: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(dir)?;
     let data = tempfile::tempdir_in(dir)?;
-    let mut broker_args = vec![
-        "broker".to_owned(),
-        "--dir".to_owned(),
-        data.path().display().to_string(),
-    ];
-    if sync {
-        broker_args.push("--sync".to_owned());
+    let addresses = free_addresses(brokers)?;
+    let mut children = Vec::new();
+    for address in &addresses {
+        let files = tempfile::tempdir_in(data.path())?.keep();
+        let mut arguments = vec!["broker", "--listen", address, "--dir"];
+        let files = files.display().to_string();
+        arguments.push(&files);
+        for other in addresses.iter().filter(|other| *other != address) {
+            arguments.extend(["--follower", other]);
+        }
+        arguments.extend(sync.then_some("--sync"));
+        children.push(start(&arguments).await?.0);
     }
-    let (broker, broker_address) = start(&broker_args).await?;
-    let (gateway, address) = start(&["gateway".to_owned(), "--broker".to_owned(), broker_address]).await?;
-    let pids = [broker.id().unwrap_or(0), gateway.id().unwrap_or(0)];
+    let leaders = addresses.iter().flat_map(|address| ["--broker", address]);
+    let arguments: Vec<&str> = std::iter::once("gateway").chain(leaders).collect();
+    let (gateway, address) = start(&arguments).await?;
+    children.push(gateway);
+    let pids: Vec<u32> = children.iter().filter_map(Child::id).collect();
     let before: f64 = pids.iter().map(|pid| cpu_seconds(*pid)).sum();
     let took = producer::framed(load, &address).await?;
     let cpu = pids.iter().map(|pid| cpu_seconds(*pid)).sum::<f64>() - before;
@@ -31,8 +38,19 @@ pub(crate) async fn skeleton(load: Load, sync: bool, dir: &Path) -> Result<(), E
     Ok(())
 }
 
+/// Addresses that nobody listens on just now.
+fn free_addresses(count: usize) -> Result<Vec<String>, Error> {
+    let bound: Result<Vec<_>, _> = (0..count)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0"))
+        .collect();
+    let addresses = bound?
+        .into_iter()
+        .map(|listener| Ok(listener.local_addr()?.to_string()));
+    addresses.collect()
+}
+
 /// Starts this program in a hidden role; the first line it prints is its address.
-async fn start(arguments: &[String]) -> Result<(Child, String), Error> {
+async fn start(arguments: &[&str]) -> Result<(Child, String), Error> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(arguments)
         .stdout(Stdio::piped())
