@@ -1,6 +1,6 @@
 //! What every node is handed: time, chance, the network, and the judge who watches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use strom_replication::Rules;
 use strom_types::{Mono, TopicIdPartition, WallMs};
@@ -20,7 +20,15 @@ pub(crate) struct Process {
     /// Counts its lives.
     pub life: u64,
     pub paused_until: u64,
+    /// What came while it was paused.
+    pub held: VecDeque<Happening>,
     pub clock: Clock,
+}
+
+impl Process {
+    pub(crate) fn is_paused(&self, now: u64) -> bool {
+        self.paused_until > now || !self.held.is_empty()
+    }
 }
 
 pub(crate) struct Env {
@@ -98,6 +106,7 @@ impl Env {
             process.up = true;
             process.life += 1;
             process.paused_until = 0;
+            process.held.clear();
             let life = process.life;
             self.trace.line(now, format_args!("{addr:?} starts life {life}"));
             self.net.schedule(now, Happening::Wake { addr, life });

@@ -1,6 +1,6 @@
 //! A gateway: no state but a watched image; it routes by content and maps errors, and never makes one up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use strom_metadata::Image;
@@ -57,6 +57,8 @@ struct Running {
     pending: BTreeMap<u64, Pending>,
     /// The order of each client's batches, as in `crates/gateway/src/produce_order.rs`.
     ways: BTreeMap<(Addr, TopicIdPartition), OrderedWay<Stream>>,
+    /// Of each client's produce requests, in their order, as on its one connection: an answer waits for earlier ones.
+    replies: BTreeMap<Addr, VecDeque<(u64, Option<Answer>)>>,
 }
 
 impl Running {
@@ -81,6 +83,22 @@ impl Running {
         let to = Addr::Broker(index);
         let stream = (index, env.life(to), env.net.connection(own, to));
         way.admit(batch, stream).map(|admitted| Some((key, admitted)))
+    }
+
+    fn expect_reply(&mut self, (client, call): (Addr, u64)) {
+        self.replies.entry(client).or_default().push_back((call, None));
+    }
+
+    fn reply(&mut self, env: &mut Env, own: Addr, (client, call): (Addr, u64), answer: Answer) {
+        let queue = self.replies.entry(client).or_default();
+        match queue.iter_mut().find(|(expected, _)| *expected == call) {
+            None => env.answer(own, (client, call), answer),
+            Some((_, slot)) => *slot = Some(answer),
+        }
+        while let Some((call, Some(answer))) = queue.front().cloned() {
+            queue.pop_front();
+            env.answer(own, (client, call), answer);
+        }
     }
 
     fn settle(&mut self, pending: &Pending, code: ErrorCode) {
@@ -121,6 +139,7 @@ impl GatewayNode {
             last_news: now,
             pending: BTreeMap::new(),
             ways: BTreeMap::new(),
+            replies: BTreeMap::new(),
         });
     }
 
@@ -151,7 +170,7 @@ impl GatewayNode {
             for (_, pending) in late.collect::<Vec<_>>() {
                 running.settle(&pending, ErrorCode::RequestTimedOut);
                 let answer = failed(pending.kind, Failure::Unanswered, LeaderEpoch::NONE);
-                env.answer(addr, pending.client, answer);
+                running.reply(env, addr, pending.client, answer);
             }
         }
         env.rng.range(9 * MS, 15 * MS)
@@ -176,7 +195,7 @@ impl GatewayNode {
                     Answer::Error { code, epoch } => failed(pending.kind, Failure::Code(code), epoch),
                     answer => answer,
                 };
-                env.answer(addr, pending.client, answer);
+                running.reply(env, addr, pending.client, answer);
             }
             _ => {}
         }
@@ -229,17 +248,17 @@ impl GatewayNode {
                 .and_then(|state| state.leader)
                 .map(broker_index),
         };
+        if matches!(ask, Ask::Produce { .. }) {
+            running.expect_reply(client);
+        }
         let reachable = target.filter(|index| env.is_up(Addr::Broker(*index)));
         let ordered = match ordered(&ask) {
             None => Some(None),
             Some((key, batch)) => running.admit(env, addr, (client.0, key), batch, reachable),
         };
         let (Some(target), Some(ordered)) = (reachable, ordered) else {
-            return env.answer(
-                addr,
-                client,
-                failed(kind, Failure::Unreachable, LeaderEpoch::NONE),
-            );
+            let answer = failed(kind, Failure::Unreachable, LeaderEpoch::NONE);
+            return running.reply(env, addr, client, answer);
         };
         let call = env.number();
         let limit = if kind == Kind::Coordinator {

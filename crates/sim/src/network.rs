@@ -53,6 +53,10 @@ pub(crate) enum Happening {
         broker: usize,
         death: Death,
     },
+    /// A pause should be over.
+    Resume {
+        addr: Addr,
+    },
     /// The schedule of faults has its turn.
     Faults,
 }

@@ -104,24 +104,41 @@ impl World {
                 broker,
                 death,
             } => self.notice_death(controller, broker, death),
+            Happening::Resume { addr } => self.resume(addr),
             Happening::Faults => self.turn_faults(),
         }
     }
 
-    /// Whether the process is of another life, or paused: then the happening waits for it.
+    /// Whether the process is of another life, or paused: then the happening waits for it, in its order.
     fn delayed(&mut self, addr: Addr, life: u64, happening: Happening) -> bool {
-        let Some(process) = self.env.processes.get(&addr) else {
+        let Some(process) = self.env.processes.get_mut(&addr) else {
             return true;
         };
         if !process.up || process.life != life {
             return true;
         }
-        let until = process.paused_until;
-        if until > self.env.now {
-            self.env.net.schedule(until, happening);
-            return true;
+        let paused = process.is_paused(self.env.now);
+        if paused {
+            process.held.push_back(happening);
         }
-        false
+        paused
+    }
+
+    /// A pause is over: what came meanwhile happens now.
+    fn resume(&mut self, addr: Addr) {
+        let Some(process) = self.env.processes.get_mut(&addr) else {
+            return;
+        };
+        if process.paused_until > self.env.now {
+            // It was paused again.
+            let until = process.paused_until;
+            return self.env.net.schedule(until, Happening::Resume { addr });
+        }
+        process.paused_until = 0;
+        for happening in std::mem::take(&mut process.held) {
+            self.happen(happening);
+            self.watch.look(&mut self.env, &self.brokers);
+        }
     }
 
     fn deliver(&mut self, packet: Packet) {
@@ -131,14 +148,12 @@ impl World {
             .processes
             .get(&to)
             .is_some_and(|process| process.up && process.life == life);
-        let paused = alive
-            && self
-                .env
-                .processes
-                .get(&to)
-                .is_some_and(|p| p.paused_until > self.env.now);
-        if paused {
-            self.delayed(to, life, Happening::Packet(packet));
+        let now = self.env.now;
+        if let Some(process) = self.env.processes.get_mut(&to)
+            && alive
+            && process.is_paused(now)
+        {
+            process.held.push_back(Happening::Packet(packet));
             return;
         }
         if !alive || !self.env.net.arrives(&packet) {
@@ -198,9 +213,14 @@ impl World {
         self.raging = false;
         self.env.healed = true;
         self.env.net.calm();
-        for process in self.env.processes.values_mut() {
-            process.paused_until = 0;
+        let mut paused = Vec::new();
+        for (addr, process) in &mut self.env.processes {
+            if process.is_paused(self.env.now) {
+                process.paused_until = self.env.now;
+                paused.push(*addr);
+            }
         }
+        paused.into_iter().for_each(|addr| self.resume(addr));
         let soon = self.env.now + 50 * MS;
         self.restarts.values_mut().for_each(|at| *at = soon);
         // Disks that were about to break are replaced by sound ones with the same data.
@@ -329,6 +349,9 @@ impl World {
 
     fn pause(&mut self, who: Addr, until: u64) {
         if let Some(process) = self.env.processes.get_mut(&who) {
+            if !process.is_paused(self.env.now) {
+                self.env.net.schedule(until, Happening::Resume { addr: who });
+            }
             process.paused_until = process.paused_until.max(until);
         }
     }
@@ -419,7 +442,7 @@ impl World {
             .env
             .processes
             .get(&own)
-            .is_some_and(|p| p.paused_until > self.env.now);
+            .is_some_and(|process| process.is_paused(self.env.now));
         if let Some(node) = self.controllers.get_mut(controller).filter(|_| !paused) {
             node.on_death(&mut self.env, death);
         }
