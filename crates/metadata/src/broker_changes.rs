@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strom_types::{BrokerId, TopicId, TopicIdPartition};
+use strom_types::{BrokerId, LeaderEpoch, TopicId, TopicIdPartition};
 
 use crate::draft::{Draft, replica_is_online};
 use crate::image::{ImageError, PartitionState};
@@ -85,19 +85,30 @@ fn leave_isrs_where(
     Ok(())
 }
 
-/// The broker found records of these replicas damaged below what it had flushed: they are not to be led from.
+/// Whether something still speaks for a damaged replica: its place in the ISR or ELR, or what it told of itself up to
+/// leader epoch `acted`, which may bring it back there. Once nothing does, its broker begins it anew.
+pub(crate) fn is_counted_on(state: &PartitionState, id: BrokerId, acted: LeaderEpoch) -> bool {
+    state.isr.contains(&id) || state.elr.contains(&id) || state.leader_epoch <= acted
+}
+
+/// The broker found records of these replicas damaged below what it had flushed: they are not to be led from. A new
+/// leader epoch voids their leaders' view of them, and the ISR changes that are on their way because of it.
 pub(crate) fn leave_damaged(
     draft: &mut Draft,
     id: BrokerId,
-    partitions: &[TopicIdPartition],
+    replicas: &[(TopicIdPartition, LeaderEpoch)],
 ) -> Result<(), ImageError> {
-    for key in partitions {
+    for (key, acted) in replicas {
         let Some(state) = draft.image.partition(*key).map(Arc::clone) else {
             continue;
         };
+        if !is_counted_on(&state, id, *acted) {
+            continue;
+        }
         let change = PartitionChange {
             isr: Some(without(&state.isr, id)),
             unclean: vec![id],
+            new_leader_epoch: true,
             ..Default::default()
         };
         draft.change(*key, &change)?;

@@ -19,7 +19,7 @@ use strom_config::ConfigMap;
 use strom_proto::convert::service_error;
 use strom_proto::v1;
 use strom_proto::v1::metadata_record::Record;
-use strom_types::{BrokerEpoch, BrokerId, ErrorCode, MetadataOffset, Mono, TopicIdPartition};
+use strom_types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, MetadataOffset, Mono, TopicIdPartition};
 use uuid::Uuid;
 
 pub use change_broker::BrokerChange;
@@ -48,7 +48,8 @@ pub enum Command {
     DropDamaged {
         broker: BrokerId,
         epoch: BrokerEpoch,
-        partitions: Vec<TopicIdPartition>,
+        /// With the last leader epoch in which each replica acted.
+        replicas: Vec<(TopicIdPartition, LeaderEpoch)>,
     },
     RegisterGateway(v1::RegisterGatewayRequest),
     RemoveGateway(Uuid),
@@ -191,8 +192,8 @@ fn dispatch(command: Command, draft: &mut Draft, context: &Context<'_>) -> Resul
         Command::DropDamaged {
             broker,
             epoch,
-            partitions,
-        } => change_broker::drop_damaged(draft, broker, epoch, &partitions),
+            replicas,
+        } => change_broker::drop_damaged(draft, broker, epoch, &replicas),
         Command::RegisterGateway(request) => gateways::register(draft, &request),
         Command::RemoveGateway(id) => gateways::remove(draft, id),
         Command::AlterPartition(request) => alter_partition::alter_partition(draft, &request),

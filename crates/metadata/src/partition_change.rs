@@ -15,6 +15,8 @@ pub struct PartitionChange {
     pub isr: Option<Vec<BrokerId>>,
     /// Replicas that may have lost records which counted as committed: they leave ISR and ELR.
     pub unclean: Vec<BrokerId>,
+    /// What was said in the present leader epoch does not count any more.
+    pub new_leader_epoch: bool,
     /// The preferred leader takes over when it may.
     pub prefer_first: bool,
     /// A leader may be elected that lacks committed records.
@@ -36,7 +38,7 @@ pub struct Changed {
 /// Applies a change: `None` when it changes nothing. `live` = may lead (unfenced, not shutting down, its directory
 /// online).
 ///
-/// The partition epoch grows with every change, the leader epoch when the leader becomes another, none, or some
+/// The partition epoch grows with every change, the leader epoch when it is to, or the leader becomes another, none, or some
 /// again after none: a restarted leader left the ISR by its registration, so it never resumes its old epoch.
 pub fn change_partition(
     old: &PartitionState,
@@ -94,11 +96,11 @@ pub fn change_partition(
         new.elr.clear();
         new.last_known_elr.clear();
     }
-    if new == *old {
+    if new == *old && !change.new_leader_epoch {
         return None;
     }
     new.partition_epoch = PartitionEpoch(old.partition_epoch.get() + 1);
-    if new.leader != old.leader || unclean {
+    if new.leader != old.leader || unclean || change.new_leader_epoch {
         new.leader_epoch = LeaderEpoch(old.leader_epoch.get() + 1);
     }
     Some(Changed { state: new, unclean })

@@ -48,6 +48,8 @@ pub(crate) struct ModelLog {
     flushing: Option<Offset>,
     epochs: Vec<EpochStart>,
     producers: BTreeMap<i64, Vec<(i32, Offset)>>,
+    /// Some of its bytes are not what was written; nobody may have read them yet.
+    pub rotten: bool,
 }
 
 impl ModelLog {
@@ -221,6 +223,9 @@ impl LogView for ModelLog {
     }
 
     fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Result<Option<EpochEnd>, LogUnreadable> {
+        if self.rotten {
+            return Err(LogUnreadable);
+        }
         Ok(end_offset_for(&self.epochs, self.end(), epoch))
     }
 }

@@ -22,13 +22,14 @@ pub(crate) enum Kind {
     Pause,
     PauseLeader,
     Wipe,
+    Rot,
     Stop,
     Elect,
     DeleteRecords,
     CrashMember,
 }
 
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 20] = [
     Kind::Loss,
     Kind::Slow,
     Kind::Mute,
@@ -44,6 +45,7 @@ const KINDS: [Kind; 19] = [
     Kind::Pause,
     Kind::PauseLeader,
     Kind::Wipe,
+    Kind::Rot,
     Kind::Stop,
     Kind::Elect,
     Kind::DeleteRecords,
@@ -64,6 +66,7 @@ pub(crate) enum Fault {
     CrashActive,
     CrashAll,
     Wipe(Addr),
+    Rot(Addr),
     Pause {
         who: Addr,
         until: u64,
@@ -206,6 +209,7 @@ impl Faults {
             },
             Kind::PauseLeader if fires(25, rng) => Fault::PauseLeader { until },
             Kind::Wipe if fires(40, rng) => Fault::Wipe(broker),
+            Kind::Rot if fires(25, rng) => Fault::Rot(broker),
             Kind::Stop if fires(30, rng) => Fault::Stop(broker),
             Kind::Elect if fires(12, rng) => Fault::Elect,
             Kind::DeleteRecords if fires(15, rng) => Fault::DeleteRecords,

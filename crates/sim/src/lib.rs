@@ -12,6 +12,7 @@ mod faults;
 mod gateway_node;
 pub mod history;
 mod invariants;
+mod losses;
 mod message;
 pub mod mutants;
 mod network;

@@ -316,7 +316,8 @@ impl World {
                 (0..self.brokers.len()).for_each(|at| self.crash(Addr::Broker(at), true));
             }
             Fault::Wipe(Addr::Broker(at)) => self.wipe(at),
-            Fault::Wipe(_) => {}
+            Fault::Rot(Addr::Broker(at)) => self.rot(at),
+            Fault::Wipe(_) | Fault::Rot(_) => {}
             Fault::Pause { who, until } => self.pause(who, until),
             Fault::PauseLeader { until } => {
                 if let Some(leader) = self.some_leader() {
@@ -377,7 +378,7 @@ impl World {
     }
 
     /// In page-cache mode only what that mode promises to survive: one process at a time, with everybody in sync.
-    fn crash_broker(&mut self, at: usize, power: bool) {
+    pub(crate) fn crash_broker(&mut self, at: usize, power: bool) {
         let page_cache = self.scenario.durability == Durability::PageCache;
         if page_cache && !self.everybody_is_in_sync() {
             return;
@@ -402,32 +403,6 @@ impl World {
                 death,
             };
             self.env.net.schedule(due, happening);
-        }
-    }
-
-    fn everybody_is_in_sync(&self) -> bool {
-        let image = &self.env.judge.image;
-        let serves = |node: &BrokerNode| {
-            let known = image.broker(node.id()).filter(|broker| !broker.fenced);
-            known.is_some_and(|broker| node.registered() == Some(broker.epoch))
-        };
-        self.brokers.iter().all(serves)
-            && image
-                .partitions()
-                .all(|(_, state)| state.isr.len() == state.replicas.len())
-    }
-
-    /// Loses a broker's disk, when every partition on it has others that keep theirs.
-    fn wipe(&mut self, at: usize) {
-        let free = self.scenario.durability == Durability::Durable
-            && self.brokers.iter().all(|node| !node.disk.wiped)
-            && self.everybody_is_in_sync();
-        if !free {
-            return;
-        }
-        self.crash_broker(at, true);
-        if let Some(node) = self.brokers.get_mut(at) {
-            node.disk.wipe(&mut self.env.rng);
         }
     }
 

@@ -176,7 +176,9 @@ impl Partition {
             Effect::Quarantine { alarm } => {
                 self.raise(alarm, "replica is out of service; its bytes are kept");
                 if self.log.quarantined().is_some() {
-                    self.shared.damaged_logs().note(self.key);
+                    self.shared
+                        .damaged_logs()
+                        .note(self.key, inner.replica.leader().1);
                 }
                 inner.acks.fail(ErrorCode::KafkaStorageError);
                 inner.fetches.wake_all();

@@ -1,6 +1,6 @@
 //! Replicas whose logs are damaged: told to the controllers until nobody counts on them, then begun anew from the leader.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +19,14 @@ use crate::partition::Partition;
 /// The logs of this broker that are out of service because of what lies in them.
 #[derive(Default)]
 pub(crate) struct DamagedLogs {
-    keys: Mutex<BTreeSet<TopicIdPartition>>,
+    /// With the last leader epoch in which the replica acted.
+    replicas: Mutex<BTreeMap<TopicIdPartition, LeaderEpoch>>,
     found: watch::Sender<()>,
 }
 
 impl DamagedLogs {
-    pub(crate) fn note(&self, key: TopicIdPartition) {
-        if self.keys.lock().insert(key) {
+    pub(crate) fn note(&self, key: TopicIdPartition, acted: LeaderEpoch) {
+        if self.replicas.lock().insert(key, acted).is_none() {
             self.found.send_replace(());
         }
     }
@@ -36,19 +37,21 @@ impl DamagedLogs {
     }
 
     pub(crate) fn report(&self) -> Vec<v1::DamagedReplica> {
-        let report = |key: &TopicIdPartition| v1::DamagedReplica {
+        let report = |(key, acted): (&TopicIdPartition, &LeaderEpoch)| v1::DamagedReplica {
             topic_id: topic_id_bytes(key.topic_id),
             partition: key.partition,
+            leader_epoch: acted.get(),
         };
-        self.keys.lock().iter().map(report).collect()
+        self.replicas.lock().iter().map(report).collect()
     }
 
-    fn all(&self) -> Vec<TopicIdPartition> {
-        self.keys.lock().iter().copied().collect()
+    fn all(&self) -> Vec<(TopicIdPartition, LeaderEpoch)> {
+        let replicas = self.replicas.lock();
+        replicas.iter().map(|(key, acted)| (*key, *acted)).collect()
     }
 
     fn forget(&self, key: TopicIdPartition) {
-        self.keys.lock().remove(&key);
+        self.replicas.lock().remove(&key);
     }
 }
 
@@ -56,12 +59,12 @@ impl Partitions {
     /// Begins damaged replicas anew where the metadata allows it; leaderships cannot come of it. `image` is what the
     /// replicas have been brought to, and none is brought further meanwhile.
     pub(crate) fn mend_damaged(&self, image: &Image) {
-        for key in self.shared.damaged_logs().all() {
+        for (key, acted) in self.shared.damaged_logs().all() {
             let state = image.partition(key);
             let ours = state.filter(|state| state.replicas.contains(&self.config.broker_id));
             match ours {
                 None => self.shared.damaged_logs().forget(key),
-                Some(state) if self.is_replaceable(state) => {
+                Some(state) if self.is_replaceable(state, acted) => {
                     if let Some((partition, epoch)) = self.begin_anew(image, key, state) {
                         error!(topic = %partition.topic(), partition = key.partition, %epoch, "an empty log was to lead");
                     }
@@ -71,12 +74,13 @@ impl Partitions {
         }
     }
 
-    /// Nobody counts on this copy, and another one leads. Without a leader this may be the only copy that is left: what
-    /// becomes of it is for the operator to decide.
-    fn is_replaceable(&self, state: &PartitionState) -> bool {
+    /// Nobody counts on this copy, and another one leads, in an epoch later than any in which this one told of itself: else
+    /// its leader might yet put it back into the ISR by what it held. Without a leader this may be the only copy that is
+    /// left: what becomes of it is for the operator to decide.
+    fn is_replaceable(&self, state: &PartitionState, acted: LeaderEpoch) -> bool {
         let id = self.config.broker_id;
         let counted = state.isr.contains(&id) || state.elr.contains(&id);
-        !counted && state.leader.is_some_and(|leader| leader != id)
+        !counted && state.leader_epoch > acted && state.leader.is_some_and(|leader| leader != id)
     }
 
     fn begin_anew(

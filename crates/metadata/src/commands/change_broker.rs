@@ -2,7 +2,7 @@
 
 use strom_proto::v1;
 use strom_proto::v1::metadata_record::Record;
-use strom_types::{BrokerEpoch, BrokerId, TopicIdPartition};
+use strom_types::{BrokerEpoch, BrokerId, LeaderEpoch, TopicIdPartition};
 use uuid::Uuid;
 
 use super::{Context, Refused, Reply, broken, check_broker_epoch};
@@ -94,9 +94,9 @@ pub(super) fn drop_damaged(
     draft: &mut Draft,
     broker: BrokerId,
     epoch: BrokerEpoch,
-    partitions: &[TopicIdPartition],
+    replicas: &[(TopicIdPartition, LeaderEpoch)],
 ) -> Result<Reply, Refused> {
     let id = check_broker_epoch(&draft.image, broker.get(), epoch.get())?;
-    leave_damaged(draft, id, partitions).map_err(|error| broken(&error))?;
+    leave_damaged(draft, id, replicas).map_err(|error| broken(&error))?;
     Ok(Reply::Change(v1::ChangeReply::default()))
 }

@@ -2,10 +2,11 @@
 
 use strom_proto::convert::topic_id_partition;
 use strom_proto::v1;
-use strom_types::{BrokerEpoch, BrokerId, ErrorCode, MetadataOffset, Mono, TopicIdPartition};
+use strom_types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, MetadataOffset, Mono, TopicIdPartition};
 use uuid::Uuid;
 
 use super::ControllerCore;
+use crate::broker_changes::is_counted_on;
 use crate::commands::{BrokerChange, Command};
 use crate::image::BrokerImage;
 
@@ -29,14 +30,14 @@ impl ControllerCore {
         };
         let applied = MetadataOffset(request.metadata_offset);
         self.sessions.contact(broker.id, broker.epoch, applied, now);
-        let damaged = self.still_eligible(&broker, &request.damaged);
+        let damaged = self.still_counted_on(&broker, &request.damaged);
         if !damaged.is_empty() {
             if !self.changing.contains(&broker.id) {
                 self.push(
                     Command::DropDamaged {
                         broker: broker.id,
                         epoch: broker.epoch,
-                        partitions: damaged,
+                        replicas: damaged,
                     },
                     None,
                 );
@@ -67,14 +68,19 @@ impl ControllerCore {
     }
 
     /// Of the replicas that the broker reports as damaged, those that could still be elected.
-    fn still_eligible(&self, broker: &BrokerImage, damaged: &[v1::DamagedReplica]) -> Vec<TopicIdPartition> {
-        damaged
-            .iter()
-            .filter_map(|replica| topic_id_partition(&replica.topic_id, replica.partition).ok())
-            .filter(|key| {
-                self.image
-                    .partition(*key)
-                    .is_some_and(|state| state.isr.contains(&broker.id) || state.elr.contains(&broker.id))
+    fn still_counted_on(
+        &self,
+        broker: &BrokerImage,
+        damaged: &[v1::DamagedReplica],
+    ) -> Vec<(TopicIdPartition, LeaderEpoch)> {
+        let named = damaged.iter().filter_map(|replica| {
+            let key = topic_id_partition(&replica.topic_id, replica.partition).ok()?;
+            Some((key, LeaderEpoch(replica.leader_epoch)))
+        });
+        named
+            .filter(|(key, acted)| {
+                let state = self.image.partition(*key);
+                state.is_some_and(|state| is_counted_on(state, broker.id, *acted))
             })
             .collect()
     }

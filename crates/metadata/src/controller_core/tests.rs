@@ -391,6 +391,7 @@ fn lost_directories_and_damage_are_acted_on_before_service() {
         request.damaged = vec![v1::DamagedReplica {
             topic_id: uuid_bytes(1),
             partition: 0,
+            leader_epoch: 0,
         }];
     };
     node.heartbeat(1, 1, damaged);

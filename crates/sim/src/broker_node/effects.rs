@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use strom_replication::{Effect, Event, FetchPosition, FollowerFetch};
+use strom_replication::{Alarm, Effect, Event, FetchPosition, FollowerFetch};
 use strom_types::{BrokerEpoch, BrokerId, GROUP_METADATA_TOPIC, LeaderEpoch, TopicIdPartition};
 
 use super::life::IsrChange;
@@ -60,6 +60,15 @@ impl BrokerNode {
                 let at = env.mono(self.addr()) + Duration::from_millis(env.rng.range(5, 60));
                 if let Some(partition) = self.life.as_mut().and_then(|life| life.partitions.get_mut(&key)) {
                     partition.retry_at = Some(at);
+                }
+            }
+            Effect::Quarantine {
+                alarm: Alarm::LogFailed,
+            } if self.is_rotten(key) => {
+                if let Some(life) = &mut self.life
+                    && let Some(partition) = life.partitions.get(&key)
+                {
+                    life.damaged.insert(key, partition.replica.leader().1);
                 }
             }
             Effect::Quarantine { alarm } | Effect::Raise { alarm } => {

@@ -132,6 +132,7 @@ impl BrokerNode {
 
     fn beat(&mut self, env: &mut Env, now: Mono) {
         let id = self.id().get();
+        let damaged = self.damage_report();
         let Some(life) = &mut self.life else { return };
         let dealings = &mut life.dealings;
         if now < dealings.next_beat {
@@ -151,7 +152,7 @@ impl BrokerNode {
             want_fence: false,
             want_shutdown: life.stopping,
             offline_directories: Vec::new(),
-            damaged: Vec::new(),
+            damaged,
             disk_full: false,
         };
         self.control(env, target, Control::Heartbeat(request));

@@ -83,7 +83,7 @@ impl BrokerNode {
         }
     }
 
-    fn remove(&mut self, env: &mut Env, key: TopicIdPartition, removal: Removal) {
+    pub(super) fn remove(&mut self, env: &mut Env, key: TopicIdPartition, removal: Removal) {
         self.step(env, key, Event::Removed(removal));
         if let Some(life) = &mut self.life {
             life.partitions.remove(&key);
@@ -92,7 +92,13 @@ impl BrokerNode {
         self.disk.checkpoints.remove(&key);
     }
 
-    fn assign(&mut self, env: &mut Env, image: &Image, key: TopicIdPartition, state: &PartitionState) {
+    pub(super) fn assign(
+        &mut self,
+        env: &mut Env,
+        image: &Image,
+        key: TopicIdPartition,
+        state: &PartitionState,
+    ) {
         let event = Event::MetadataApplied {
             partition: replica_state(state),
             brokers: state.replicas.iter().map(|id| registration(image, *id)).collect(),

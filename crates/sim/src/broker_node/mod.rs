@@ -1,5 +1,6 @@
 //! A broker: the replica cores over a virtual disk, with the glue of the broker service made synchronous.
 
+mod damage;
 mod effects;
 mod groups;
 mod life;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strom_metadata::Image;
 use strom_replication::{Durability, Event, Lease, Moment, RoleKind};
-use strom_types::{BrokerEpoch, BrokerId, FailedBatch, ProducerId, TopicIdPartition};
+use strom_types::{BrokerEpoch, BrokerId, FailedBatch, LeaderEpoch, ProducerId, TopicIdPartition};
 use uuid::Uuid;
 
 use crate::clock::MS;
@@ -45,6 +46,8 @@ struct Life {
     /// Coordinators whose appends may have been answered.
     stirred: BTreeSet<TopicIdPartition>,
     dealings: Dealings,
+    /// Logs that are out of service because of what lies in them, with the last leader epoch in which they acted.
+    damaged: BTreeMap<TopicIdPartition, LeaderEpoch>,
     /// What gateways' idempotent producers were refused: `crates/broker/src/data/refused.rs`.
     refused: BTreeMap<(Addr, TopicIdPartition, ProducerId), FailedBatch>,
     /// A controlled shutdown is under way.
@@ -102,6 +105,7 @@ impl BrokerNode {
             coordinators: BTreeMap::new(),
             stirred: BTreeSet::new(),
             dealings: Dealings::new(env, now, self.controllers),
+            damaged: BTreeMap::new(),
             refused: BTreeMap::new(),
             stopping: false,
             ended: false,
@@ -151,6 +155,7 @@ impl BrokerNode {
 
     pub(crate) fn wake(&mut self, env: &mut Env) -> u64 {
         self.deal(env);
+        self.look_at_damage(env);
         for key in self.partitions() {
             self.tick(env, key);
         }

@@ -23,6 +23,12 @@ pub(super) struct Push {
     told: Option<(Offset, Offset)>,
 }
 
+impl Push {
+    fn reads(&self, log: &ModelLog) -> bool {
+        self.epoch.is_some() && self.next < log.end()
+    }
+}
+
 impl BrokerNode {
     /// Leader: a follower's position.
     pub(super) fn take_position(
@@ -104,6 +110,9 @@ impl BrokerNode {
         if partition.replica.role() != RoleKind::Leader {
             partition.pushes.clear();
             return;
+        }
+        if log.rotten && partition.pushes.values().any(|push| push.reads(log)) {
+            return self.step(env, key, Event::LogFailed);
         }
         for (follower, reply, entries) in partition.compose(log) {
             let to = Addr::Broker(broker_index(follower));

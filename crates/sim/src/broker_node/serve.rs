@@ -152,11 +152,14 @@ impl BrokerNode {
 
     fn fetch(
         &mut self,
-        env: &Env,
+        env: &mut Env,
         key: TopicIdPartition,
         (offset, last_epoch): (Offset, LeaderEpoch),
         epoch: Option<LeaderEpoch>,
     ) -> Result<Answer, ErrorCode> {
+        if self.is_rotten(key) {
+            self.step(env, key, Event::LogFailed);
+        }
         let at = self.moment(env);
         let life = self.life.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
         let partition = life

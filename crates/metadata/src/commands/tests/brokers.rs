@@ -4,7 +4,7 @@ use super::super::{BrokerChange, Command, Reply};
 use super::refusal;
 use crate::testing::{TestBroker, World, ids, uuid_bytes};
 use crate::v1;
-use strom_types::{BrokerId, ErrorCode, Mono, TopicIdPartition};
+use strom_types::{BrokerId, ErrorCode, LeaderEpoch, Mono, TopicIdPartition};
 use uuid::Uuid;
 
 /// Broker `id` in a new life, on the directory it had (see `TestBroker`).
@@ -256,14 +256,39 @@ fn an_offline_directory_takes_the_replicas_with_it() {
 fn a_damaged_replica_is_not_led_from() {
     let mut world = World::with_active(&[1, 2]);
     let t = world.create("t", &[&[1, 2]], &[("min.insync.replicas", "2")]);
+    let acted = LeaderEpoch(0);
     let drop = Command::DropDamaged {
         broker: BrokerId(1),
         epoch: world.epoch(1),
-        partitions: vec![TopicIdPartition::new(t, 0), TopicIdPartition::new(t, 9)],
+        replicas: vec![
+            (TopicIdPartition::new(t, 0), acted),
+            (TopicIdPartition::new(t, 9), acted),
+        ],
     };
     world.run(drop).expect("drops");
     assert_eq!(world.state(t, 0), (2, vec![2], vec![]));
     assert_eq!(world.partition(t, 0).last_known_elr, ids(&[1]));
+}
+
+/// Found by the simulator: the leader's request to take it into the ISR was on its way, and the broker, whom nobody
+/// counted on, began it anew meanwhile.
+#[test]
+fn what_a_damaged_replica_told_before_is_void_also_when_it_was_not_in_sync() {
+    let mut world = World::with_active(&[1, 2, 3]);
+    let t = world.create("t", &[&[1, 2, 3]], &[]);
+    let key = TopicIdPartition::new(t, 0);
+    let drop = |world: &World| Command::DropDamaged {
+        broker: BrokerId(3),
+        epoch: world.epoch(3),
+        replicas: vec![(key, LeaderEpoch(1))],
+    };
+    for epoch in [1, 2] {
+        world.run(drop(&world)).expect("drops");
+        assert_eq!(world.state(t, 0), (1, vec![1, 2], vec![]));
+        assert_eq!(world.partition(t, 0).leader_epoch, LeaderEpoch(epoch));
+    }
+    world.run(drop(&world)).expect("nothing is left to do");
+    assert_eq!(world.partition(t, 0).leader_epoch, LeaderEpoch(2));
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn command(random: &mut Random, world: &World, step: u64) -> Option<Command> {
             Some(Command::DropDamaged {
                 broker: broker.id,
                 epoch: broker.epoch,
-                partitions: vec![key],
+                replicas: vec![(key, world.image.partition(key)?.leader_epoch)],
             })
         }),
         _ => Some(topic_command(random)),
