@@ -260,6 +260,10 @@ impl BrokerDisk {
         };
     }
 
+    pub(crate) fn is_rotten(&self) -> bool {
+        self.logs.values().any(|log| log.rotten)
+    }
+
     pub(crate) fn crash(&mut self, power_lost: bool, rng: &mut Rng) {
         for log in self.logs.values_mut() {
             log.recover(power_lost, rng);

@@ -21,7 +21,10 @@ impl World {
     /// Loses a broker's disk, when every partition on it has others that keep theirs.
     pub(crate) fn wipe(&mut self, at: usize) {
         let free = self.scenario.durability == Durability::Durable
-            && self.brokers.iter().all(|node| !node.disk.wiped)
+            && self
+                .brokers
+                .iter()
+                .all(|node| !node.disk.wiped && !node.disk.is_rotten())
             && self.everybody_is_in_sync();
         if !free {
             return;

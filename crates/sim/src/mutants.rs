@@ -44,8 +44,8 @@ pub const CLAIMS: &[Claim] = &[
     claim("count_durable_only", "22", 50),
     claim("restart_at_log_start", "31", 50),
     claim("match_replies", "F1", 50),
-    claim("propose_only_eligible", "10", 500),
-    claim("fail_waiters_of_old_epochs", "8", 200),
+    claim("propose_only_eligible", "10", 4000),
+    claim("fail_waiters_of_old_epochs", "8", 1000),
     claim("raft_sync", "raft-rs: send before sync", 50),
 ];
 

@@ -5,7 +5,7 @@ use strom_sim::mutants::{CLAIMS, QUICK_SEEDS_MAX};
 use strom_sim::report::run_many;
 use strom_sim::{Mutant, Settings, run};
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 500;
 const THREADS: usize = 2;
 
 #[test]
