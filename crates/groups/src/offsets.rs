@@ -234,7 +234,8 @@ fn commit_records(
     // Partitions of one topic come together, and then share its name.
     let mut last_topic: Arc<str> = Arc::from("");
     for partition in partitions {
-        if partition.offset < 0 || partition.partition < 0 {
+        // A negative offset is stored, as in Kafka: it reads as none.
+        if partition.partition < 0 {
             errors.push(ErrorCode::InvalidRequest);
             continue;
         }

@@ -40,6 +40,12 @@ pub(super) fn start(call: Call, body: Decoder) -> Start {
     }))
 }
 
+/// Codes of partitions that do not exist.
+const UNKNOWN: [i16; 2] = [
+    ErrorCode::UnknownTopicOrPartition as i16,
+    ErrorCode::UnknownTopicId as i16,
+];
+
 /// What one fetch asks of the brokers, apart from its partitions.
 struct Terms {
     max_wait_ms: u32,
@@ -73,8 +79,10 @@ async fn handle(call: &Call, request: FetchRequest) -> FetchResponse {
     let image = call.gateway.metadata().image();
     let mut replies: Vec<Option<PartitionData>> = Vec::with_capacity(fetch.wants.len());
     let shares = split(call, &image, &fetch, &terms, &mut replies);
-    // An error is news that must not wait for data.
-    let max_wait_ms = if replies.iter().any(Option::is_some) {
+    // An error is news that must not wait for data. Only what does not exist does, as Kafka lets it, while there is
+    // something to wait for: a client that keeps asking for it beside other partitions would never pause.
+    let urgent = |data: &PartitionData| !UNKNOWN.contains(&data.error_code);
+    let max_wait_ms = if shares.is_empty() || replies.iter().flatten().any(urgent) {
         0
     } else {
         terms.max_wait_ms

@@ -18,6 +18,7 @@ use super::coordinators::{COORDINATOR_TIMEOUT, coordinator};
 use super::{Call, Start};
 use crate::codes::{coordinator_call_code, coordinator_code, kafka};
 
+const GROUP_NOT_FOUND_SINCE_VERSION: i16 = 9;
 const TOPIC_IDS_SINCE_VERSION: i16 = 10;
 
 pub(super) fn start(call: Call, body: Decoder) -> Start {
@@ -49,7 +50,14 @@ async fn handle(call: Call, request: OffsetCommitRequest) -> OffsetCommitRespons
     let answers = send(&call, &image, &request, sent).await;
     let mut answers = answers.into_iter();
     // What a short answer leaves out is not known.
-    let mut next = || answers.next().unwrap_or(ErrorCode::CoordinatorNotAvailable);
+    let mut next = || match answers.next() {
+        None => ErrorCode::CoordinatorNotAvailable,
+        // Clients of then rejoin on this, and do not know the other.
+        Some(ErrorCode::GroupIdNotFound) if call.version < GROUP_NOT_FOUND_SINCE_VERSION => {
+            ErrorCode::IllegalGeneration
+        }
+        Some(code) => code,
+    };
     let topics = topics
         .into_iter()
         .map(|(name, topic_id, partitions)| OffsetCommitResponseTopic {

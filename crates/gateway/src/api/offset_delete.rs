@@ -37,6 +37,12 @@ async fn handle(call: Call, request: OffsetDeleteRequest) -> OffsetDeleteRespons
             }
         }
     }
+    if request.group_id.is_empty() {
+        return OffsetDeleteResponse {
+            error_code: kafka(ErrorCode::InvalidGroupId),
+            ..Default::default()
+        };
+    }
     let answers = match delete(&call, &image, &request.group_id, sent).await {
         Ok(answers) => answers,
         Err(code) => {

@@ -28,16 +28,22 @@ pub(super) fn alter_configs(
 ) -> Result<Reply, Refused> {
     let base = draft.image.clone();
     let mut seen = BTreeSet::new();
+    let named = |change: &v1::AlterConfigsResource| (change.resource_type, change.resource_name.clone());
+    let twice: BTreeSet<_> = request
+        .resources
+        .iter()
+        .map(named)
+        .filter(|name| !seen.insert(name.clone()))
+        .collect();
     let mut results = Vec::with_capacity(request.resources.len());
     for change in &request.resources {
-        let name = change.resource_name.as_str();
-        let error = if seen.insert((change.resource_type, name)) {
-            alter_one(draft, context, change)?.err()
-        } else {
+        let error = if twice.contains(&named(change)) {
             Some(refuse(
                 ErrorCode::InvalidRequest,
                 "Each resource must appear at most once.",
             ))
+        } else {
+            alter_one(draft, context, change)?.err()
         };
         results.push(v1::AlterConfigsResult {
             resource_type: change.resource_type,

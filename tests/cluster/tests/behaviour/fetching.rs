@@ -29,6 +29,23 @@ async fn a_fetch_at_the_end_waits_for_bytes_but_not_longer_than_it_said(wiring: 
     assert!(waited < Duration::from_secs(5), "answered after {waited:?}");
     let data = reply.responses.first().unwrap().partitions.first().unwrap();
     assert_eq!((data.error_code, records_of(data).len()), (NONE, 0));
+    // A partition that does not exist is told of then too, not at once.
+    let mut with_unknown = request.clone();
+    let unknown = FetchPartition {
+        partition: 9,
+        partition_max_bytes: 1 << 20,
+        ..Default::default()
+    };
+    with_unknown.topics.first_mut().unwrap().partitions.push(unknown);
+    let asked = Instant::now();
+    let reply = raw.call(FETCH, &with_unknown).await;
+    assert!(
+        asked.elapsed() >= Duration::from_millis(390),
+        "answered after {:?}",
+        asked.elapsed()
+    );
+    let codes = reply.responses[0].partitions.iter().map(|data| data.error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [NONE, UNKNOWN_TOPIC_OR_PARTITION]);
 
     // Two partitions, and more bytes wanted than one record brings: the second record ends the wait.
     let one = batch(&["0123456789"]).len();

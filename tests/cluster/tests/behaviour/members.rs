@@ -125,6 +125,20 @@ async fn generations_and_members_are_checked_on_heartbeats_and_commits() {
         NONE,
         "a simple consumer"
     );
+    assert_eq!(
+        elsewhere.commit(&mut raw, "topic", -1, "m").await,
+        NONE,
+        "as in Kafka"
+    );
+    let forgotten = Member {
+        group: "forgotten".to_owned(),
+        ..member.clone()
+    };
+    assert_eq!(
+        forgotten.commit(&mut raw, "topic", 4, "m").await,
+        ILLEGAL_GENERATION,
+        "before version 9 clients know no other code"
+    );
     let long = "x".repeat(4097);
     assert_eq!(
         member.commit(&mut raw, "topic", 4, &long).await,
