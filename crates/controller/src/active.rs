@@ -12,8 +12,9 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use prost::Message;
-use strom_metadata::{Answer, ControllerCore, CoreConfig, CoreEvent, RequestId};
+use strom_metadata::{Answer, ControllerCore, CoreConfig, CoreEvent, RequestId, unconfirmed_heartbeat};
 use strom_proto::convert::service_error;
+use strom_proto::v1;
 use strom_raft_node::{ProposeError, RaftHandle, RaftRole, RaftStatus};
 use strom_runtime::{Clock, Shutdown};
 use strom_types::{ErrorCode, MetadataOffset, Mono};
@@ -170,7 +171,8 @@ impl ActiveLoop {
                 }
             }
             Request::Heartbeat(heartbeat, reply) => {
-                let _ = reply.send(self.core.heartbeat(&heartbeat, self.clock.mono()));
+                let answer = self.core.heartbeat(&heartbeat, self.clock.mono());
+                self.confirm_heartbeat(answer, reply);
             }
             Request::Gateway { id, connected: true } => self.core.gateway_connected(id),
             Request::Gateway { id, connected: false } => {
@@ -206,16 +208,46 @@ impl ActiveLoop {
         if answers.is_empty() {
             return;
         }
-        let (raft, mut status, term) = (self.raft.clone(), self.raft.status(), self.term);
+        let leads = self.still_leads();
+        self.confirmations
+            .push(Box::pin(async move { (answers, leads.await) }));
+    }
+
+    /// A heartbeat that counts makes its sender's lease longer. A leader that has been replaced while it was paused must
+    /// not do that: its successor may have fenced the sender.
+    fn confirm_heartbeat(
+        &mut self,
+        answer: v1::BrokerHeartbeatReply,
+        reply: oneshot::Sender<v1::BrokerHeartbeatReply>,
+    ) {
+        if answer.error != 0 {
+            // The sender may have gone, here and below.
+            let _ = reply.send(answer);
+            return;
+        }
+        let leads = self.still_leads();
         self.confirmations.push(Box::pin(async move {
+            let answer = if leads.await {
+                answer
+            } else {
+                unconfirmed_heartbeat(&answer)
+            };
+            let _ = reply.send(answer);
+            (Vec::new(), true)
+        }));
+    }
+
+    /// Whether a majority still takes this node for the leader, asked from now on.
+    fn still_leads(&self) -> impl Future<Output = bool> + Send + 'static {
+        let (raft, mut status, term) = (self.raft.clone(), self.raft.status(), self.term);
+        async move {
             let replaced = |now: &RaftStatus| now.role != RaftRole::Leader || now.term != term;
-            let confirmed = tokio::select! {
+            tokio::select! {
                 biased;
                 _ = status.wait_for(replaced) => false,
                 read = raft.read_index() => read.is_ok(),
-            };
-            (answers, confirmed)
-        }));
+            }
+        }
     }
 
     fn conclude(&mut self, outcome: Result<u64, ProposeError>) {

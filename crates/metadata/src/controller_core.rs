@@ -18,6 +18,7 @@ use crate::image::Image;
 use crate::sessions::BrokerSessions;
 use gateway_leases::GatewayLeases;
 
+pub use heartbeat::unconfirmed_heartbeat;
 pub use model::{Answer, CoreConfig, CoreEvent, NextBatch, RequestId};
 
 struct Queued {

@@ -16,7 +16,9 @@ mod topic_settings;
 pub use commands::{
     BrokerChange, Command, Context, ControllerSettings, Outcome, PRODUCER_ID_BLOCK, Reply, evaluate,
 };
-pub use controller_core::{Answer, ControllerCore, CoreConfig, CoreEvent, NextBatch, RequestId};
+pub use controller_core::{
+    Answer, ControllerCore, CoreConfig, CoreEvent, NextBatch, RequestId, unconfirmed_heartbeat,
+};
 pub use election::{Ballot, Elected, Title, elect};
 pub use image::{
     BrokerImage, ConfigResource, Delta, DynamicConfigs, GatewayImage, GatewayListener, Image, ImageError,

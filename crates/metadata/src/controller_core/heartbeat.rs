@@ -10,6 +10,16 @@ use crate::broker_changes::is_counted_on;
 use crate::commands::{BrokerChange, Command};
 use crate::image::BrokerImage;
 
+/// What the sender of a heartbeat is answered by a node that turned out not to lead any more.
+pub fn unconfirmed_heartbeat(reply: &v1::BrokerHeartbeatReply) -> v1::BrokerHeartbeatReply {
+    v1::BrokerHeartbeatReply {
+        error: ErrorCode::NotController as i32,
+        fenced: true,
+        may_shut_down: false,
+        ..*reply
+    }
+}
+
 impl ControllerCore {
     /// Answers at once from the committed image. A change that the heartbeat asks for is queued; a later heartbeat
     /// tells the broker that it happened, as does the metadata log.

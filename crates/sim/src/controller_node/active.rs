@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost::Message;
-use strom_metadata::{Answer, Command, ControllerCore, ControllerSettings, CoreConfig, RequestId};
+use strom_metadata::{
+    Answer, Command, ControllerCore, ControllerSettings, CoreConfig, RequestId, unconfirmed_heartbeat,
+};
 use strom_proto::convert::{error_code, service_error};
+use strom_proto::v1;
 use strom_raft_node::{ProposalId, ProposeError, RaftRole, RaftStatus, ReadId};
 use strom_types::{ErrorCode, MetadataOffset, Mono};
 
@@ -28,6 +31,8 @@ pub(super) struct Active {
     proposal: Option<ProposalId>,
     /// Answers without an entry of their own, until it is sure that this node still led when they were made.
     confirmations: BTreeMap<ReadId, Vec<Answer>>,
+    /// The same for heartbeats.
+    heartbeats: BTreeMap<ReadId, ((Addr, u64), v1::BrokerHeartbeatReply)>,
     pause_until: Mono,
     last_turn: Mono,
 }
@@ -50,6 +55,7 @@ impl Active {
             term: 0,
             proposal: None,
             confirmations: BTreeMap::new(),
+            heartbeats: BTreeMap::new(),
             pause_until: Mono(0),
             last_turn: now,
         }
@@ -67,13 +73,19 @@ impl Active {
         Addr::Controller(self.index)
     }
 
-    pub(super) fn take(&mut self, env: &mut Env, raft: &Raft, (from, call): (Addr, u64), request: Control) {
+    pub(super) fn take(
+        &mut self,
+        env: &mut Env,
+        raft: &mut Raft,
+        (from, call): (Addr, u64),
+        request: Control,
+    ) {
         let command = match request {
             Control::Heartbeat(heartbeat) => {
                 let now = env.mono(self.addr());
                 self.notice_pause(now);
                 let reply = self.core.heartbeat(&heartbeat, now);
-                return self.reply(env, (from, call), Controlled::Heartbeat(reply));
+                return self.confirm_heartbeat(env, raft, (from, call), reply);
             }
             Control::Watch { applied } => {
                 if let Some(reply) = raft.machine().following(applied) {
@@ -92,6 +104,23 @@ impl Active {
         match self.core.enqueue(command, id) {
             Ok(()) => drop(self.waiting.insert(id, (from, call))),
             Err(error) => self.reply(env, (from, call), Controlled::Refused(error_code(error.code))),
+        }
+    }
+
+    /// A heartbeat counts if this node still leads.
+    fn confirm_heartbeat(
+        &mut self,
+        env: &mut Env,
+        raft: &mut Raft,
+        to: (Addr, u64),
+        reply: v1::BrokerHeartbeatReply,
+    ) {
+        if reply.error != 0 {
+            return self.reply(env, to, Controlled::Heartbeat(reply));
+        }
+        match raft.read_index() {
+            Ok(id) => drop(self.heartbeats.insert(id, (to, reply))),
+            Err(_) => self.reply(env, to, Controlled::Heartbeat(unconfirmed_heartbeat(&reply))),
         }
     }
 
@@ -127,6 +156,15 @@ impl Active {
             if let Some(answers) = self.confirmations.remove(id) {
                 self.answer(env, if *confirmed { answers } else { unconfirmed(answers) });
             }
+            if let Some((to, reply)) = self.heartbeats.remove(id) {
+                let counts = *confirmed;
+                let reply = if counts {
+                    reply
+                } else {
+                    unconfirmed_heartbeat(&reply)
+                };
+                self.reply(env, to, Controlled::Heartbeat(reply));
+            }
         }
         if self.proposal.is_none() && now >= self.pause_until {
             self.propose(env, raft);
@@ -158,6 +196,9 @@ impl Active {
         self.answer(env, answers);
         for (_, answers) in std::mem::take(&mut self.confirmations) {
             self.answer(env, unconfirmed(answers));
+        }
+        for (_, (to, reply)) in std::mem::take(&mut self.heartbeats) {
+            self.reply(env, to, Controlled::Heartbeat(unconfirmed_heartbeat(&reply)));
         }
         self.proposal = None;
     }
