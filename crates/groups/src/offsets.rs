@@ -234,8 +234,8 @@ fn commit_records(
     // Partitions of one topic come together, and then share its name.
     let mut last_topic: Arc<str> = Arc::from("");
     for partition in partitions {
-        // A negative offset is stored, as in Kafka: it reads as none.
-        if partition.partition < 0 {
+        // kafkajs commits -2 and -1 to begin anew at the earliest and latest record.
+        if partition.offset < -2 || partition.partition < 0 {
             errors.push(ErrorCode::InvalidRequest);
             continue;
         }
