@@ -85,8 +85,7 @@ impl Gateway {
 
     /// Whether a frame that begins so may be a request.
     pub(crate) fn serves(&self, key: i16, version: i16) -> bool {
-        let found = self.apis.binary_search_by_key(&key, |api| api.key.as_i16());
-        let api = found.ok().and_then(|found| self.apis.get(found));
+        let api = ApiKey::from_i16(key).and_then(|key| self.api(key));
         api.is_some_and(|api| api.versions.contains(version))
     }
 

@@ -85,12 +85,6 @@ fn leave_isrs_where(
     Ok(())
 }
 
-/// Whether something still speaks for a damaged replica: its place in the ISR or ELR, or what it told of itself up to
-/// leader epoch `acted`, which may bring it back there. Once nothing does, its broker begins it anew.
-pub(crate) fn is_counted_on(state: &PartitionState, id: BrokerId, acted: LeaderEpoch) -> bool {
-    state.isr.contains(&id) || state.elr.contains(&id) || state.leader_epoch <= acted
-}
-
 /// The broker found records of these replicas damaged below what it had flushed: they are not to be led from. A new
 /// leader epoch voids their leaders' view of them, and the ISR changes that are on their way because of it.
 pub(crate) fn leave_damaged(
@@ -102,7 +96,7 @@ pub(crate) fn leave_damaged(
         let Some(state) = draft.image.partition(*key).map(Arc::clone) else {
             continue;
         };
-        if !is_counted_on(&state, id, *acted) {
+        if !state.counts_on(id, *acted) {
             continue;
         }
         let change = PartitionChange {

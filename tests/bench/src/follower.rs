@@ -5,17 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strom_client::Peers;
-use strom_proto::splice::{self, Spliced, SplicedSender};
-use strom_proto::v1::{ProduceHead, ProducePartition, ProduceReplyHead};
+use strom_proto::splice::{Spliced, SplicedSender};
+use strom_proto::v1::{ProduceHead, ProducePartition};
 use tokio::sync::Mutex as AsyncMutex;
-use tonic::metadata::MetadataMap;
 
-use crate::Error;
 use crate::broker::{Ack, REPLICATE};
-
-const QUEUE_BYTES: u32 = 32 * 1024 * 1024;
-const REPLY_BYTES_MAX: usize = 1024 * 1024;
+use crate::{Error, stream};
 
 /// One follower; the stream is opened with the first batch.
 pub(crate) struct Follower {
@@ -52,23 +47,11 @@ impl Follower {
     }
 
     async fn open(&self) -> Result<SplicedSender<ProduceHead>, Error> {
-        let transport = Peers::new().data(&self.address)?;
-        let (sender, body) = splice::channel(QUEUE_BYTES);
-        let mut replies = splice::open::<_, _, ProduceReplyHead>(
-            transport,
-            REPLICATE,
-            MetadataMap::new(),
-            body,
-            REPLY_BYTES_MAX,
-        )
-        .await?;
         let waiting = self.waiting.clone();
-        tokio::spawn(async move {
-            while let Some(Ok(_)) = replies.next().await {
-                let acked = waiting.lock().pop_front();
-                drop(acked);
-            }
-        });
-        Ok(sender)
+        stream::open(&self.address, REPLICATE, move |_| {
+            let acked = waiting.lock().pop_front();
+            drop(acked);
+        })
+        .await
     }
 }

@@ -1,19 +1,15 @@
 //! The skeleton's gateway: length-framed batches in, spliced messages out to the partition's broker, acks back.
 
 use bytes::{Buf, BytesMut};
-use strom_client::Peers;
-use strom_proto::splice::{self, Spliced, SplicedSender};
+use strom_proto::splice::Spliced;
 use strom_proto::v1::{ProduceHead, ProducePartition, ProduceReplyHead};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tonic::metadata::MetadataMap;
 
-use crate::Error;
 use crate::broker::PRODUCE;
+use crate::{Error, stream};
 
-const QUEUE_BYTES: u32 = 32 * 1024 * 1024;
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Partition (4 bytes) and length (4 bytes) in front of each batch.
 pub(crate) const FRAME_HEADER: usize = 8;
 
@@ -32,7 +28,12 @@ async fn serve(client: TcpStream, brokers: Vec<String>) -> Result<(), Error> {
     let (acked, mut acks) = mpsc::unbounded_channel();
     let mut senders = Vec::new();
     for broker in &brokers {
-        senders.push(open(broker, acked.clone()).await?);
+        let acked = acked.clone();
+        let on_reply = move |reply: ProduceReplyHead| {
+            // The client may have gone.
+            let _ = acked.send(reply.correlation);
+        };
+        senders.push(stream::open(broker, PRODUCE, on_reply).await?);
     }
     let (mut from_client, mut to_client) = client.into_split();
     let acks = tokio::spawn(async move {
@@ -73,24 +74,4 @@ async fn serve(client: TcpStream, brokers: Vec<String>) -> Result<(), Error> {
     }
     acks.abort();
     Ok(())
-}
-
-async fn open(broker: &str, acked: mpsc::UnboundedSender<u64>) -> Result<SplicedSender<ProduceHead>, Error> {
-    let transport = Peers::new().data(broker)?;
-    let (sender, body) = splice::channel(QUEUE_BYTES);
-    let mut replies = splice::open::<_, _, ProduceReplyHead>(
-        transport,
-        PRODUCE,
-        MetadataMap::new(),
-        body,
-        MESSAGE_BYTES_MAX,
-    )
-    .await?;
-    tokio::spawn(async move {
-        while let Some(Ok(reply)) = replies.next().await {
-            // The client may have gone.
-            let _ = acked.send(reply.head.correlation);
-        }
-    });
-    Ok(sender)
 }

@@ -11,6 +11,7 @@ mod follower;
 mod gateway;
 mod process;
 mod producer;
+mod stream;
 
 use std::path::PathBuf;
 

@@ -64,7 +64,8 @@ impl Partitions {
             let ours = state.filter(|state| state.replicas.contains(&self.config.broker_id));
             match ours {
                 None => self.shared.damaged_logs().forget(key),
-                Some(state) if self.is_replaceable(state, acted) => {
+                // Else it is for the operator to decide what becomes of it.
+                Some(state) if state.may_begin_anew(self.config.broker_id, acted) => {
                     if let Some((partition, epoch)) = self.begin_anew(image, key, state) {
                         error!(topic = %partition.topic(), partition = key.partition, %epoch, "an empty log was to lead");
                     }
@@ -72,15 +73,6 @@ impl Partitions {
                 Some(_) => {}
             }
         }
-    }
-
-    /// Nobody counts on this copy, and another one leads, in an epoch later than any in which this one told of itself: else
-    /// its leader might yet put it back into the ISR by what it held. Without a leader this may be the only copy that is
-    /// left: what becomes of it is for the operator to decide.
-    fn is_replaceable(&self, state: &PartitionState, acted: LeaderEpoch) -> bool {
-        let id = self.config.broker_id;
-        let counted = state.isr.contains(&id) || state.elr.contains(&id);
-        !counted && state.leader_epoch > acted && state.leader.is_some_and(|leader| leader != id)
     }
 
     fn begin_anew(

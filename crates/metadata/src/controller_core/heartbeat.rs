@@ -6,7 +6,6 @@ use strom_types::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, MetadataOffset,
 use uuid::Uuid;
 
 use super::ControllerCore;
-use crate::broker_changes::is_counted_on;
 use crate::commands::{BrokerChange, Command};
 use crate::image::BrokerImage;
 
@@ -90,7 +89,7 @@ impl ControllerCore {
         named
             .filter(|(key, acted)| {
                 let state = self.image.partition(*key);
-                state.is_some_and(|state| is_counted_on(state, broker.id, *acted))
+                state.is_some_and(|state| state.counts_on(broker.id, *acted))
             })
             .collect()
     }

@@ -37,6 +37,18 @@ impl PartitionState {
         self.replicas.first().copied()
     }
 
+    /// Whether something still speaks for a replica that is damaged: its place in the ISR or ELR, or what it told of
+    /// itself up to leader epoch `acted`, which may bring it back there.
+    pub fn counts_on(&self, id: BrokerId, acted: LeaderEpoch) -> bool {
+        self.isr.contains(&id) || self.elr.contains(&id) || self.leader_epoch <= acted
+    }
+
+    /// Whether a replica that was damaged after it had acted up to `acted` may begin empty: nothing speaks for it, and
+    /// another one leads. Without a leader it may be the only copy that is left.
+    pub fn may_begin_anew(&self, id: BrokerId, acted: LeaderEpoch) -> bool {
+        !self.counts_on(id, acted) && self.leader.is_some_and(|leader| leader != id)
+    }
+
     /// Checks the form of a record and the rules above.
     pub fn from_record(key: TopicIdPartition, record: &v1::PartitionRecord) -> Result<Self, ImageError> {
         let state = PartitionState {

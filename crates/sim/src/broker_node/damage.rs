@@ -1,6 +1,5 @@
 //! Logs found damaged: told to the controllers, then begun anew, as in `crates/broker/src/partitions/damaged.rs`.
 
-use strom_metadata::PartitionState;
 use strom_proto::convert::topic_id_bytes;
 use strom_proto::v1;
 use strom_replication::{Event, Removal};
@@ -35,7 +34,7 @@ impl BrokerNode {
             let ours = state.filter(|state| state.replicas.contains(&self.id()));
             match ours {
                 None => self.forget_damage(key),
-                Some(state) if self.is_replaceable(state, acted) => {
+                Some(state) if state.may_begin_anew(self.id(), acted) => {
                     self.remove(env, key, Removal::Unassigned);
                     self.forget_damage(key);
                     self.assign(env, &image, key, state);
@@ -43,12 +42,6 @@ impl BrokerNode {
                 Some(_) => {}
             }
         }
-    }
-
-    fn is_replaceable(&self, state: &PartitionState, acted: LeaderEpoch) -> bool {
-        let id = self.id();
-        let counted = state.isr.contains(&id) || state.elr.contains(&id);
-        !counted && state.leader_epoch > acted && state.leader.is_some_and(|leader| leader != id)
     }
 
     fn forget_damage(&mut self, key: TopicIdPartition) {

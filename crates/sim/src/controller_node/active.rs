@@ -157,8 +157,7 @@ impl Active {
                 self.answer(env, if *confirmed { answers } else { unconfirmed(answers) });
             }
             if let Some((to, reply)) = self.heartbeats.remove(id) {
-                let counts = *confirmed;
-                let reply = if counts {
+                let reply = if *confirmed {
                     reply
                 } else {
                     unconfirmed_heartbeat(&reply)
